@@ -1,0 +1,129 @@
+//! Condition types of a `UserWorkspace` and the reasons that they can have.
+//!
+//! The reason of `Ready` is the state that people see in `kubectl get uws`.
+
+use std::fmt;
+
+/// A condition type of a `UserWorkspace`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ConditionType {
+    /// The manifest fits its tier.
+    Accepted,
+    /// The claim is bound.
+    StorageReady,
+    /// The agent answers.
+    Ready,
+    /// The workspace is stopped, its volume kept.
+    Suspended,
+    /// The outcome of the last save.
+    Saved,
+}
+
+impl ConditionType {
+    /// The text in `status.conditions[].type`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "Accepted",
+            Self::StorageReady => "StorageReady",
+            Self::Ready => "Ready",
+            Self::Suspended => "Suspended",
+            Self::Saved => "Saved",
+        }
+    }
+}
+
+impl fmt::Display for ConditionType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Reasons of `Accepted`.
+pub mod accepted {
+    /// The manifest fits its tier.
+    pub const ACCEPTED: &str = "Accepted";
+    /// It fits, and names fields that this release does not act on yet; the message lists them.
+    pub const ACCEPTED_IN_PART: &str = "AcceptedInPart";
+    /// No `WorkspaceTier` of that name exists.
+    pub const TIER_NOT_FOUND: &str = "TierNotFound";
+    /// The idle timeout is longer than the tier allows.
+    pub const IDLE_TIMEOUT_TOO_LONG: &str = "IdleTimeoutTooLong";
+    /// The tier does not allow this auth mode.
+    pub const AUTH_MODE_NOT_ALLOWED: &str = "AuthModeNotAllowed";
+    /// The tier names no image and the workspace gives none.
+    pub const NO_IMAGE: &str = "NoImage";
+}
+
+/// Reasons of `StorageReady`.
+pub mod storage {
+    /// The claim is bound to a volume.
+    pub const BOUND: &str = "Bound";
+    /// The claim waits for its volume.
+    pub const PENDING: &str = "ClaimPending";
+    /// The claim is being deleted.
+    pub const TERMINATING: &str = "ClaimTerminating";
+    /// The claim's volume is gone.
+    pub const LOST: &str = "ClaimLost";
+    /// A claim of that name holds another user's data.
+    pub const FOREIGN: &str = "ClaimOfAnotherUser";
+    /// No claim exists yet.
+    pub const MISSING: &str = "ClaimMissing";
+}
+
+/// Reasons of `Ready`.
+pub mod ready {
+    /// Nothing was started yet.
+    pub const PENDING: &str = "Pending";
+    /// The pod is on its way.
+    pub const STARTING: &str = "Starting";
+    /// The agent answers.
+    pub const READY: &str = "Ready";
+    /// New requests are refused, running ones end, the repository is saved.
+    pub const DRAINING: &str = "Draining";
+    /// Stopped, volume kept.
+    pub const SUSPENDED: &str = "Suspended";
+    /// The pod is being deleted and the next one waits for its end.
+    pub const TERMINATING: &str = "Terminating";
+    /// The manifest does not fit its tier: see `Accepted`.
+    pub const NOT_ACCEPTED: &str = "NotAccepted";
+    /// The volume can't be used: see `StorageReady`.
+    pub const STORAGE_NOT_READY: &str = "StorageNotReady";
+    /// The kubelet can't get the image.
+    pub const IMAGE_PULL_FAILED: &str = "ImagePullFailed";
+    /// No node takes the pod.
+    pub const UNSCHEDULABLE: &str = "Unschedulable";
+    /// The volume is attached elsewhere or can't be mounted.
+    pub const VOLUME_NOT_MOUNTED: &str = "VolumeNotMounted";
+    /// A container was killed for using too much memory.
+    pub const OUT_OF_MEMORY: &str = "OutOfMemory";
+    /// The agent or the sidecar ends again and again.
+    pub const CRASH_LOOP: &str = "CrashLoop";
+    /// The node threw the pod out.
+    pub const EVICTED: &str = "Evicted";
+    /// The pod ended in failure; it is made again after a back-off.
+    pub const POD_FAILED: &str = "PodFailed";
+    /// The node does not answer.
+    pub const NODE_LOST: &str = "NodeLost";
+}
+
+/// Reasons of `Suspended`, which are also the values of `status.suspendReason`.
+pub mod suspended {
+    /// Nothing happened for the idle timeout.
+    pub const IDLE: &str = "Idle";
+    /// `spec.operatingMode` is `Suspended`.
+    pub const REQUESTED: &str = "Requested";
+    /// The workspace runs or starts.
+    pub const RUNNING: &str = "Running";
+    /// The workspace is on its way to a stop.
+    pub const STOPPING: &str = "Stopping";
+}
+
+/// Reasons of `Saved`.
+pub mod saved {
+    /// The last drain saved and committed everything.
+    pub const SAVED: &str = "Saved";
+    /// The last drain could not save; the message says what happened. What was acknowledged before is on the volume.
+    pub const SAVE_FAILED: &str = "SaveFailed";
+    /// The pod ended without a drain; acknowledged changes are on the volume.
+    pub const NOT_DRAINED: &str = "NotDrained";
+}

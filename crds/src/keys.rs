@@ -1,0 +1,24 @@
+//! Labels, annotations and names that the programs agree on.
+
+/// Annotation on a `UserWorkspace` that wakes it: any new value counts, RFC 3339 with microseconds is what the
+/// gateway writes. ArgoCD does not count annotations as drift.
+pub const TOUCHED_AT: &str = "dexorder.io/touched-at";
+/// Label on pods and claims: the name of the workspace that they belong to.
+pub const WORKSPACE_LABEL: &str = "dexorder.io/workspace";
+/// Annotation on claims: the user whose data is on the volume.
+pub const USER_ID: &str = "dexorder.io/user-id";
+/// Annotation on pods: the public keys that the sidecar trusts, as JSON.
+pub const IDENTITY_KEYS: &str = "dexorder.io/identity-keys";
+/// Annotation on pods: hash of what the pod was made from.
+pub const TEMPLATE_HASH: &str = "dexorder.io/template-hash";
+/// `app.kubernetes.io/name` of everything that belongs to a workspace.
+pub const APP_NAME: &str = "dexorder-workspace";
+/// `app.kubernetes.io/managed-by` of everything that the operator makes.
+pub const MANAGED_BY: &str = "dexorder-operator";
+/// Field manager of the operator's server-side apply.
+pub const FIELD_MANAGER: &str = "dexorder-operator";
+
+/// Name of the pod and of the claim of a workspace.
+pub fn child_name(workspace: &str) -> String {
+    format!("ws-{workspace}")
+}

@@ -1,0 +1,96 @@
+//! The sidecar's control API, called by the operator alone.
+
+use k8s_openapi::jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// Path of the report: `GET`, answers a [`Report`].
+pub const REPORT_PATH: &str = "/v1/report";
+/// Path of the drain: `POST` of a [`DrainRequest`], answers a [`DrainOutcome`].
+pub const DRAIN_PATH: &str = "/v1/drain";
+
+/// What the sidecar sees of its workspace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// When the sidecar started.
+    pub start_time: Timestamp,
+    /// The last time that a request began or ended or its stream carried something; the start time before the first.
+    pub last_activity_time: Timestamp,
+    /// Requests that are running now.
+    pub in_flight: u32,
+    /// Streams that are open without a request of their own (a client that listens). They don't keep it awake.
+    pub open_streams: u32,
+    /// Work that the agent does without a request, by name.
+    #[serde(default)]
+    pub busy: Vec<String>,
+    /// Whether the agent answers.
+    pub agent_ready: bool,
+    /// When the agent first answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_ready_time: Option<Timestamp>,
+    /// Whether new requests are refused.
+    pub draining: bool,
+    /// Commit of the repository after the last save.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub saved_commit: Option<String>,
+}
+
+/// On which condition to drain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DrainMode {
+    /// Only if nothing runs and nothing has happened since [`DrainRequest::idle_since_time`], decided atomically.
+    IfIdle,
+    /// In any case.
+    Force,
+}
+
+/// Asks the sidecar to refuse new work, let running work end, and save.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DrainRequest {
+    /// On which condition.
+    pub mode: DrainMode,
+    /// With [`DrainMode::IfIdle`]: activity after this moment means that the workspace is not idle.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_since_time: Option<Timestamp>,
+    /// How long running work may take to end, in seconds. Left out: the sidecar's own limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline_seconds: Option<u32>,
+}
+
+/// Why a drain was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NotIdle {
+    /// A request is running.
+    InFlight,
+    /// Something happened after the moment that was asked about.
+    Active,
+    /// The agent works without a request.
+    Busy,
+}
+
+/// What became of a drain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DrainOutcome {
+    /// Whether the workspace now refuses work and is saved as far as it could be.
+    pub drained: bool,
+    /// Why it was refused, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<NotIdle>,
+    /// What the sidecar saw when it refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<Report>,
+    /// Commit of the repository after the save.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub saved_commit: Option<String>,
+    /// Whether everything is committed.
+    #[serde(default)]
+    pub clean: bool,
+    /// Requests that were cut off at the deadline.
+    #[serde(default)]
+    pub cancelled: u32,
+    /// What went wrong with the save, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}

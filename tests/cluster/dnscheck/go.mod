@@ -1,0 +1,3 @@
+module dexorder.io/tests/cluster/dnscheck
+
+go 1.26.0

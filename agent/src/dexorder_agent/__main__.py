@@ -1,0 +1,28 @@
+"""Entry point: `python -m dexorder_agent`."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> int:
+    """Start the agent; the exit status is 0 after an orderly end and 2 for a wrong setting."""
+    from dexorder_agent import log
+    from dexorder_agent.settings import Settings
+
+    log.configure()
+    try:
+        settings = Settings.from_environment()
+    except ValueError as error:
+        print(f"dexorder-agent: {error}", file=sys.stderr)
+        return 2
+    import asyncio
+
+    from dexorder_agent.serve import serve
+
+    asyncio.run(serve(settings))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

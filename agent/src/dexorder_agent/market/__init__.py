@@ -1,0 +1,1 @@
+"""Price series, and what a strategy would have earned on them."""

@@ -1,0 +1,1 @@
+"""The user's git repository on the volume."""

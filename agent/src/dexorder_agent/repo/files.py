@@ -1,0 +1,54 @@
+"""Writes that a kill or a power cut can't leave half done."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from dexorder_agent.repo.paths import TEMPORARY_PREFIX
+
+
+def write(path: Path, content: bytes) -> None:
+    """Put the content in place of the file: temporary file, fsync, rename, fsync of the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fchmod(file.fileno(), 0o644)
+            os.fsync(file.fileno())
+        os.rename(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    sync_folder(path.parent)
+
+
+def remove(path: Path) -> None:
+    """Remove the file for good."""
+    path.unlink()
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_temporary(root: Path) -> int:
+    """Remove what interrupted writes left; returns how many files that were."""
+    removed = 0
+    for folder, folders, names in os.walk(root):
+        if ".git" in folders:
+            folders.remove(".git")
+        for name in names:
+            if name.startswith(TEMPORARY_PREFIX):
+                os.unlink(os.path.join(folder, name))
+                removed += 1
+    return removed

@@ -1,0 +1,109 @@
+"""Runs git on the repository, with the settings that make a commit durable and independent of the machine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+
+class GitError(Exception):
+    """Git ended with an error."""
+
+    def __init__(self, command: Sequence[str], code: int, output: str) -> None:
+        super().__init__(f"git {command[0]} ended with status {code}: {output.strip()[-500:]}")
+        self.code = code
+
+
+SETTINGS = {
+    # A commit that was acknowledged survives a power cut: each object, then the branch, reaches the disk.
+    "core.fsync": "objects,reference",
+    "core.fsyncMethod": "fsync",
+    # No background work that a suspended pod would break off.
+    "gc.auto": "0",
+    "maintenance.auto": "false",
+    "core.hooksPath": "/dev/null",
+    "core.fsmonitor": "false",
+    "core.quotePath": "false",
+    "core.autocrlf": "false",
+    "commit.gpgSign": "false",
+    "advice.detachedHead": "false",
+    "safe.directory": "*",
+    "protocol.allow": "never",
+}
+
+
+class Git:
+    """Git in one folder."""
+
+    def __init__(self, folder: Path, author: str) -> None:
+        self.folder = folder
+        self._environment = environment(author)
+
+    async def run(self, *command: str, ok: tuple[int, ...] = (0,)) -> str:
+        """Run a git command and return what it printed."""
+        return (await self.run_bytes(*command, ok=ok)).decode("utf-8", "replace")
+
+    async def run_bytes(self, *command: str, ok: tuple[int, ...] = (0,)) -> bytes:
+        """As `run`, undecoded."""
+        process = await asyncio.create_subprocess_exec(
+            "git",
+            *command,
+            cwd=self.folder,
+            env=self._environment,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        output, errors = await process.communicate()
+        code = process.returncode or 0
+        if code not in ok:
+            raise GitError(command, code, errors.decode("utf-8", "replace"))
+        return output
+
+    def head(self) -> str | None:
+        """The commit of the branch, read from the file: the cheapest way, and enough for loose and packed refs."""
+        folder = self.folder / ".git"
+        try:
+            reference = (folder / "HEAD").read_text().strip()
+            if not reference.startswith("ref: "):
+                return reference or None
+            name = reference[5:]
+            try:
+                return (folder / name).read_text().strip() or None
+            except FileNotFoundError:
+                for line in (folder / "packed-refs").read_text().splitlines():
+                    commit, _, packed = line.partition(" ")
+                    if packed == name:
+                        return commit
+        except FileNotFoundError:
+            pass
+        return None
+
+
+def environment(author: str) -> dict[str, str]:
+    """The whole environment of a git process: nothing of the machine's configuration gets in."""
+    name = "".join(character for character in author if character.isprintable() and character not in "<>\n")[:100].strip()
+    email = "".join(character if character.isascii() and character.isalnum() else "-" for character in name)
+    variables = {
+        "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
+        "HOME": "/nonexistent",
+        "LC_ALL": "C.UTF-8",
+        "TZ": "UTC",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": "/dev/null",
+        "GIT_ATTR_NOSYSTEM": "1",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_OPTIONAL_LOCKS": "0",
+        "GIT_LITERAL_PATHSPECS": "1",
+        "GIT_AUTHOR_NAME": name or "user",
+        "GIT_AUTHOR_EMAIL": f"{email or 'user'}@workspace.invalid",
+        "GIT_COMMITTER_NAME": "Dexorder workspace",
+        "GIT_COMMITTER_EMAIL": "workspace@workspace.invalid",
+        "GIT_CONFIG_COUNT": str(len(SETTINGS)),
+    }
+    for number, (key, value) in enumerate(SETTINGS.items()):
+        variables[f"GIT_CONFIG_KEY_{number}"] = key
+        variables[f"GIT_CONFIG_VALUE_{number}"] = value
+    return variables

@@ -1,0 +1,98 @@
+"""Serves the application on the unix socket until the process is asked to end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from starlette.applications import Starlette
+from uvicorn.config import Config
+from uvicorn.server import Server
+
+from dexorder_agent.http import application
+from dexorder_agent.log import event
+from dexorder_agent.server import WorkspaceServer
+from dexorder_agent.settings import Settings
+from dexorder_agent.workspace import Workspace
+
+logger = logging.getLogger(__name__)
+
+
+class UnixServer(Server):
+    """A server whose socket appears at its place only when it is answered."""
+
+    def __init__(self, app: Starlette, path: Path) -> None:
+        super().__init__(Config(app, log_config=None, access_log=False, lifespan="on", ws="none", loop="asyncio", server_header=False))
+        self._path = path
+        self._socket: socket.socket | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and show the socket."""
+        new = self._path.with_name(f".{self._path.name}.new")
+        new.unlink(missing_ok=True)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.bind(str(new))
+        # The sidecar has another user ID and the same group.
+        os.chmod(new, 0o660)
+        await super().startup(sockets=[self._socket])
+        new.rename(self._path)
+        event(logger, "answering", socket=str(self._path))
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are the caller's, so that the process can save and end with status 0."""
+        yield
+
+
+async def serve(settings: Settings) -> None:
+    """Run the agent."""
+    workspace = Workspace.of(settings)
+    mcp = WorkspaceServer(workspace)
+    server = UnixServer(application(mcp, workspace), settings.socket)
+    loop = asyncio.get_running_loop()
+    asked = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked.set)
+    opening = asyncio.create_task(workspace.repository.open())
+    serving = asyncio.create_task(server.serve())
+    background = asyncio.create_task(_prepare(server, mcp, workspace))
+    ending = asyncio.create_task(asked.wait())
+    await asyncio.wait([serving, ending], return_when=asyncio.FIRST_COMPLETED)
+    if not serving.done():
+        event(logger, "ending", calls=mcp.active_calls)
+        await _until_quiet(mcp, settings.shutdown_seconds)
+        # What is still open now are streams that wait for news; they may be cut.
+        server.config.timeout_graceful_shutdown = 1
+        server.should_exit = True
+    background.cancel()
+    await asyncio.wait([serving])
+    settings.socket.unlink(missing_ok=True)
+    await opening
+    await workspace.pool.close()
+    change = await workspace.repository.save()
+    event(logger, "saved", commit=change.commit)
+    serving.result()
+
+
+async def _prepare(server: UnixServer, mcp: WorkspaceServer, workspace: Workspace) -> None:
+    """What makes later requests quick, done once the first can be answered."""
+    while not server.started:
+        await asyncio.sleep(0.01)
+    await workspace.repository.opened()
+    await workspace.pool.start()
+    for name in mcp.toolbox.names():
+        mcp.toolbox.get(name)
+        await asyncio.sleep(0)
+
+
+async def _until_quiet(mcp: WorkspaceServer, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while mcp.active_calls:
+                await asyncio.sleep(0.02)

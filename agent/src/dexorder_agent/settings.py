@@ -1,0 +1,66 @@
+"""What the process is told by its environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one run of the user's code may use."""
+
+    seconds: float = 10.0
+    memory_mib: int = 256
+    printed_bytes: int = 64 * 1024
+    result_bytes: int = 64 * 1024 * 1024
+    concurrent_runs: int = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The agent's configuration."""
+
+    repository: Path
+    socket: Path
+    user_id: str = "user"
+    workspace: str = "workspace"
+    read_only: bool = False
+    shutdown_seconds: float = 8.0
+    limits: Limits = field(default_factory=Limits)
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
+        """Read the settings; a value that can't be used is a ValueError that names its variable."""
+        access = environment.get("DEXORDER_ACCESS", "Full")
+        if access not in ("Full", "ReadOnly"):
+            raise ValueError(f"DEXORDER_ACCESS is {access!r}: write Full or ReadOnly")
+        defaults = Limits()
+        return cls(
+            repository=Path(environment.get("DEXORDER_REPOSITORY", "/workspace/repository")),
+            socket=Path(environment.get("DEXORDER_AGENT_SOCKET", "/run/dexorder/agent.sock")),
+            user_id=environment.get("DEXORDER_USER_ID", "user"),
+            workspace=environment.get("DEXORDER_WORKSPACE", "workspace"),
+            read_only=access == "ReadOnly",
+            shutdown_seconds=_number(environment, "DEXORDER_SHUTDOWN_SECONDS", 8.0, 0.1, 50.0),
+            limits=Limits(
+                seconds=_number(environment, "DEXORDER_RUN_SECONDS", defaults.seconds, 0.1, 600.0),
+                memory_mib=int(_number(environment, "DEXORDER_RUN_MEMORY_MIB", defaults.memory_mib, 16, 65536)),
+                concurrent_runs=int(_number(environment, "DEXORDER_CONCURRENT_RUNS", defaults.concurrent_runs, 1, 64)),
+            ),
+        )
+
+
+def _number(environment: Mapping[str, str], name: str, default: float, least: float, most: float) -> float:
+    text = environment.get(name)
+    if text is None:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not least <= value <= most:
+        raise ValueError(f"{name} is {text!r}: write a number from {least:g} to {most:g}")
+    return value

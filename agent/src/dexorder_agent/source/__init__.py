@@ -1,0 +1,1 @@
+"""Reads indicators and strategies from their Python source without running it."""

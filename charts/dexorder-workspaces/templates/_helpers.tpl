@@ -1,0 +1,102 @@
+{{/* Names and labels that the templates share. */}}
+
+{{/* Labels of every object: (dict "root" $ "component" "operator"). */}}
+{{- define "dexorder.labels" -}}
+{{ include "dexorder.selectorLabels" . }}
+app.kubernetes.io/part-of: dexorder-workspaces
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
+{{- end }}
+
+{{/* Labels that select a component's pods. */}}
+{{- define "dexorder.selectorLabels" -}}
+app.kubernetes.io/name: dexorder-{{ .component }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+{{- end }}
+
+{{/* Full name of an image: (dict "root" $ "image" .Values.agent.image). */}}
+{{- define "dexorder.image" -}}
+{{- $tag := .image.tag | default .root.Chart.AppVersion -}}
+{{- with .root.Values.image.registry }}{{ trimSuffix "/" . }}/{{ end -}}
+{{ .image.repository }}{{ if hasPrefix "sha256:" $tag }}@{{ else }}:{{ end }}{{ $tag }}
+{{- end }}
+
+{{/* URL of the gateway, without a slash at the end. */}}
+{{- define "dexorder.publicUrl" -}}
+{{- required "gateway.publicUrl is empty: set it to the URL at which users reach the gateway" .Values.gateway.publicUrl | trimSuffix "/" -}}
+{{- end }}
+
+{{/* The gateway's configuration file. */}}
+{{- define "dexorder.gatewayConfig" -}}
+{{- $gateway := .Values.gateway -}}
+{{- $publicUrl := include "dexorder.publicUrl" . -}}
+{{- if not $gateway.auth.issuers }}{{ fail "gateway.auth.issuers is empty: name at least one OpenID issuer, or nobody can log in" }}{{ end -}}
+{{- $issuers := list -}}
+{{- range $gateway.auth.issuers -}}
+{{- $issuers = append $issuers (merge (dict) . (dict "audience" (printf "%s/mcp" $publicUrl))) -}}
+{{- end -}}
+listen: 0.0.0.0:8080
+managementListen: 0.0.0.0:9090
+publicUrl: {{ $publicUrl | quote }}
+workspaceNamespace: {{ .Values.workspaceNamespace }}
+signingKeyFile: /etc/dexorder/signing-key/key.pem
+defaults:
+  {{- toYaml $gateway.defaults | nindent 2 }}
+auth:
+  issuers:
+    {{- toYaml $issuers | nindent 4 }}
+wake:
+  {{- toYaml $gateway.wake | nindent 2 }}
+limits:
+  {{- toYaml $gateway.limits | nindent 2 }}
+allowedOrigins:
+  {{- toYaml $gateway.allowedOrigins | nindent 2 }}
+{{- end }}
+
+{{/* Security context of the services' pods. */}}
+{{- define "dexorder.podSecurityContext" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{/* Security context of the services' containers. */}}
+{{- define "dexorder.securityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end }}
+
+{{/* Where a component's pods run: its part of the values. */}}
+{{- define "dexorder.scheduling" -}}
+{{- with .nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- end }}
+
+{{/* References to the pull secrets. */}}
+{{- define "dexorder.pullSecrets" -}}
+{{- with .Values.image.pullSecrets -}}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- end }}

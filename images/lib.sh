@@ -1,0 +1,122 @@
+# shellcheck shell=bash
+# What building and pushing images share. Sourced from the project's root folder.
+
+OUT=$PWD/.local/images
+PREFIX=localhost/dexorder
+NAMES=(operator gateway sidecar agent)
+TARGET=${TARGET:-$(uname -m)-unknown-linux-musl}
+INSTALLER=${INSTALLER:-pip}
+export STORAGE_DRIVER=${STORAGE_DRIVER:-overlay} BUILDAH_ISOLATION=${BUILDAH_ISOLATION:-chroot}
+
+say() { printf 'images: %s\n' "$*" >&2; }
+
+die() {
+  printf 'images: error: %s\n' "$*" >&2
+  exit 1
+}
+
+# The tag of an image as it was last built; fails if it never was.
+tag_of() { [[ -f $OUT/$1.tar && -f $OUT/$1.tag ]] && cat "$OUT/$1.tag"; }
+
+# commit NAME TAG CONTEXT [BUILDAH ARGUMENT]...: builds an image, writes its archive, drops the one before.
+commit() {
+  local name=$1 tag=$2 context=$3 before image
+  shift 3
+  image=$PREFIX/$name:$tag
+  before=$(tag_of "$name" || true)
+  say "building $image"
+  buildah build --quiet --tag "$image" "$@" "$context" >"$OUT/$name.log" 2>&1 || {
+    tail -n 40 "$OUT/$name.log" >&2
+    die "the image of the $name did not build; all of its output is in ${OUT#"$PWD"/}/$name.log"
+  }
+  rm -f "$OUT/$name.tar.new"
+  buildah push --quiet --disable-compression "$image" "oci-archive:$OUT/$name.tar.new:$image"
+  mv -f "$OUT/$name.tar.new" "$OUT/$name.tar"
+  printf '%s\n' "$tag" >"$OUT/$name.tag"
+  if [[ $before && $before != "$tag" ]]; then
+    buildah rmi "$PREFIX/$name:$before" >/dev/null 2>&1 || true
+  fi
+}
+
+# build_programs NAME...: the static programs, in images of nothing but themselves.
+build_programs() {
+  local name tag context packages=()
+  for name in "$@"; do packages+=(--package "dexorder-$name"); done
+  cargo build --release --quiet --locked --target "$TARGET" "${packages[@]}"
+  for name in "$@"; do
+    tag=$(cat "target/$TARGET/release/dexorder-$name" "images/$name/Containerfile" | hash)
+    [[ $(tag_of "$name") == "$tag" ]] && continue
+    context=$(mktemp -d "$OUT/.$name.XXXXXX")
+    cp "target/$TARGET/release/dexorder-$name" "$context/"
+    commit "$name" "$tag" "$context" --file "images/$name/Containerfile" --timestamp 0
+    rm -r "$context"
+  done
+}
+
+# The agent, with its Python packages on a Debian base.
+build_agent() {
+  local base=${BASE_IMAGE:-} base_id tag context
+  if [[ -z $base ]]; then
+    base=$PREFIX/debian:bookworm
+    base_id=$(image_id "$base") || { tests/cluster/base-image >&2 && base_id=$(image_id "$base"); }
+  else
+    base_id=$(image_id "$base") || { buildah pull --quiet "$base" >/dev/null && base_id=$(image_id "$base"); }
+  fi || die "there is no base image $base"
+  tag=$({ agent_files | xargs -0 sha256sum && echo "$base_id $INSTALLER"; } | hash)
+  [[ $(tag_of agent) == "$tag" ]] && return
+  context=$(mktemp -d "$OUT/.agent.XXXXXX")
+  agent_files | tar --create --null --files-from=- | tar --extract --directory "$context"
+  host_settings "$context"
+  commit agent "$tag" "$context/agent" --file "$context/agent/Containerfile" --layers --pull=never --network host \
+    --build-arg "BASE_IMAGE=$base" --build-arg "INSTALLER=$INSTALLER" "${HOST_SETTINGS[@]}"
+  rm -r "$context"
+}
+
+# What the agent's image is made from: everything of the folder that git does not ignore, but for its tests.
+agent_files() {
+  git ls-files -z --cached --others --exclude-standard -- agent ':!agent/tests' |
+    while IFS= read -r -d '' file; do [[ -f $file ]] && printf '%s\0' "$file"; done | sort -z
+}
+
+# host_settings FOLDER: sets HOST_SETTINGS to arguments that give the build this machine's way to the package
+# registries: pip's settings, and the certificates. They are mounted while the build runs and are no part of the image.
+host_settings() {
+  local line key value
+  HOST_SETTINGS=()
+  printf '[global]\n' >"$1/pip.conf"
+  while IFS= read -r line; do
+    key=${line%%=*} value=${line#*=}
+    [[ $key == global.* || $key == :env:.* ]] || continue
+    value=${value#\'} value=${value%\'}
+    printf '%s = %s\n' "${key#*.}" "$value" >>"$1/pip.conf"
+    mount_if_path "$value"
+  done < <(python3 -m pip config list 2>/dev/null)
+  HOST_SETTINGS+=(--volume "$1/pip.conf:/etc/pip.conf:ro")
+  if [[ -d /etc/ssl/certs ]]; then HOST_SETTINGS+=(--volume /etc/ssl/certs:/etc/ssl/certs:ro); fi
+}
+
+# A setting that names a file or folder of this machine needs it at the same place in the build.
+mount_if_path() {
+  if [[ $1 == /* && -e $1 && $1 != /etc/ssl/certs* && " ${HOST_SETTINGS[*]} " != *" $1:$1:ro "* ]]; then
+    HOST_SETTINGS+=(--volume "$1:$1:ro")
+  fi
+}
+
+image_id() { buildah inspect --type image --format '{{.FromImageID}}' "$1" 2>/dev/null; }
+
+hash() { sha256sum | cut -c1-12; }
+
+# Writes the names of what is built, for shells and for helm: on this machine, or in IMAGE_REGISTRY if that is set.
+write_tags() {
+  local name tag registry=${IMAGE_REGISTRY:-localhost}
+  registry=${registry%/}
+  : >"$OUT/tags.env.new"
+  printf '# Written by images/build: the images that are built.\nimage: {registry: %s}\n' "$registry" >"$OUT/values.yaml.new"
+  for name in "${NAMES[@]}"; do
+    tag=$(tag_of "$name") || continue
+    printf '%s_IMAGE=%s/dexorder/%s:%s\n' "${name^^}" "$registry" "$name" "$tag" >>"$OUT/tags.env.new"
+    printf '%s: {image: {repository: dexorder/%s, tag: "%s"}}\n' "$name" "$name" "$tag" >>"$OUT/values.yaml.new"
+  done
+  mv -f "$OUT/tags.env.new" "$OUT/tags.env"
+  mv -f "$OUT/values.yaml.new" "$OUT/values.yaml"
+}

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Builds the programs of the cluster from the Go modules that pin their versions.
-# A module is built again only when its files, its flags or the Go version changed.
+# A module is built again only when its files or its flags changed.
 
 MODULES=(kubernetes containerd-etcd helm coredns provisioner dnscheck)
 

@@ -40,6 +40,8 @@ NAMESPACE=dexorder
 PAUSE_IMAGE=localhost/dexorder/pause:1
 }
 
+# Tools that `install` got for this checkout alone, or for this user.
+PATH=$PATH:$LOCAL/toolchain/bin:${CARGO_HOME:-$HOME/.cargo}/bin
 export BUILDAH_ISOLATION=chroot STORAGE_DRIVER=overlay
 
 say() { printf '%s\n' "cluster: $*"; }
@@ -58,7 +60,7 @@ wait_until() {
     if ((SECONDS >= end)); then
       die "$what did not happen within $limit s; see the logs in $LOGS"
     fi
-    read -rt 0.1 <> <(:) || true
+    sleep 0.1
   done
 }
 

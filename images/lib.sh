@@ -57,11 +57,11 @@ build_programs() {
 build_agent() {
   local base=${BASE_IMAGE:-} base_id tag context
   if [[ -z $base ]]; then
-    base=$PREFIX/debian:bookworm
-    base_id=$(image_id "$base") || { tests/cluster/base-image >&2 && base_id=$(image_id "$base"); }
-  else
-    base_id=$(image_id "$base") || { buildah pull --quiet "$base" >/dev/null && base_id=$(image_id "$base"); }
-  fi || die "there is no base image $base"
+    base=$(tests/cluster/base-image)
+  elif ! image_id "$base" >/dev/null; then
+    buildah pull --quiet "$base" >/dev/null
+  fi
+  base_id=$(image_id "$base")
   tag=$({ agent_files | xargs -0 sha256sum && echo "$base_id $INSTALLER"; } | hash)
   [[ $(tag_of agent) == "$tag" ]] && return
   context=$(mktemp -d "$OUT/.agent.XXXXXX")

@@ -73,8 +73,9 @@ build_module() {
   out=$(mktemp -d "$BIN/.build.XXXXXX")
   (cd "$dir" && CGO_ENABLED=0 GOFLAGS='-mod=readonly -buildvcs=false' \
     go build -trimpath -ldflags "$(module_ldflags "$module")" -o "$out/" "${packages[@]}")
-  [[ -e $out/server ]] && mv "$out/server" "$out/etcd"
-  [[ -e $out/provisioner ]] && mv "$out/provisioner" "$out/local-provisioner"
+  # Two modules name their program otherwise.
+  if [[ -e $out/server ]]; then mv "$out/server" "$out/etcd"; fi
+  if [[ -e $out/provisioner ]]; then mv "$out/provisioner" "$out/local-provisioner"; fi
   mv -f "$out"/* "$BIN/"
   rmdir "$out"
   module_hash "$module" >"$BIN/.$module.hash"

@@ -14,7 +14,7 @@ make_cgroups() {
     mkdir "$tree/$CGROUP"
     # Version 1: a new cpuset is empty, and nothing can run in it.
     for file in cpuset.cpus cpuset.mems; do
-      [[ -f $tree/$file && -f $tree/$CGROUP/$file ]] && cat "$tree/$file" >"$tree/$CGROUP/$file"
+      if [[ -f $tree/$file ]]; then cat "$tree/$file" >"$tree/$CGROUP/$file"; fi
     done
   done < <(cgroup_trees)
 }
@@ -23,7 +23,7 @@ make_cgroups() {
 cgroup_pids() {
   local tree
   while read -r tree; do
-    [[ -d $tree/$CGROUP ]] && find "$tree/$CGROUP" -name cgroup.procs -exec cat {} + 2>/dev/null
+    if [[ -d $tree/$CGROUP ]]; then find "$tree/$CGROUP" -name cgroup.procs -exec cat {} + 2>/dev/null; fi
   done < <(cgroup_trees) | sort -un
 }
 

@@ -29,7 +29,7 @@ restore_machine() {
 # All of them are in the node's network namespace or in its control group.
 stray_pids() {
   {
-    [[ -e /run/netns/$NETNS ]] && ip netns pids "$NETNS" 2>/dev/null
+    if [[ -e /run/netns/$NETNS ]]; then ip netns pids "$NETNS" 2>/dev/null; fi
     cgroup_pids
   } | sort -un
 }
@@ -67,7 +67,7 @@ end_cluster() {
   local name
   # The kubelet first, or it would start again what ends; etcd last, so that the others can write.
   for name in "${COMPONENTS[@]}"; do
-    is_running "$name" && say "stopping $name"
+    if is_running "$name"; then say "stopping $name"; fi
     stop "$name" 20
   done
   wait_until 60 "the end of the node's processes" no_strays

@@ -31,7 +31,7 @@ make_network() {
 
 delete_network() {
   ip link delete "$HOST_LINK" 2>/dev/null || true
-  [[ -e /run/netns/$NETNS ]] && { ip netns delete "$NETNS" 2>/dev/null || rm -f "/run/netns/$NETNS"; }
+  if [[ -e /run/netns/$NETNS ]]; then ip netns delete "$NETNS" 2>/dev/null || rm -f "/run/netns/$NETNS"; fi
   if [[ -e $RUN/made-run-netns && -d /run/netns && -z $(ls -A /run/netns) ]]; then
     umount /run/netns 2>/dev/null || true
     rmdir /run/netns 2>/dev/null || true

@@ -30,7 +30,7 @@ signature() {
     printf '%s\0' "$@"
     stat -Lc '%s %Y' "$program"
     for file in "$CONF"/*; do
-      [[ " $* " == *"$file"* ]] && cat "$file"
+      if [[ " $* " == *"$file"* ]]; then cat "$file"; fi
     done
   } | sha256sum | cut -d' ' -f1
 }

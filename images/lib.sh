@@ -41,6 +41,7 @@ commit() {
 # build_programs NAME...: the static programs, in images of nothing but themselves.
 build_programs() {
   local name tag context packages=()
+  command -v musl-gcc >/dev/null || die "there is no musl-gcc: install the package musl-tools"
   for name in "$@"; do packages+=(--package "dexorder-$name"); done
   cargo build --release --quiet --locked --target "$TARGET" "${packages[@]}"
   for name in "$@"; do
@@ -82,24 +83,40 @@ agent_files() {
 # registries: pip's settings, and the certificates. They are mounted while the build runs and are no part of the image.
 host_settings() {
   local line key value
+  local -A settings=()
   HOST_SETTINGS=()
-  printf '[global]\n' >"$1/pip.conf"
+  # pip lists its files first and the environment last: a later value replaces an earlier one.
   while IFS= read -r line; do
     key=${line%%=*} value=${line#*=}
     [[ $key == global.* || $key == :env:.* ]] || continue
     value=${value#\'} value=${value%\'}
-    printf '%s = %s\n' "${key#*.}" "$value" >>"$1/pip.conf"
-    mount_if_path "$value"
-  done < <(python3 -m pip config list 2>/dev/null)
+    settings[${key##*.}]=$value
+  done < <({ python3 -m pip config list 2>/dev/null || true; } | sort -r; pip_environment)
+  printf '[global]\n' >"$1/pip.conf"
+  for key in "${!settings[@]}"; do
+    printf '%s = %s\n' "$key" "${settings[$key]}" >>"$1/pip.conf"
+    mount_if_path "${settings[$key]}"
+  done
   HOST_SETTINGS+=(--volume "$1/pip.conf:/etc/pip.conf:ro")
   if [[ -d /etc/ssl/certs ]]; then HOST_SETTINGS+=(--volume /etc/ssl/certs:/etc/ssl/certs:ro); fi
 }
 
-# A setting that names a file or folder of this machine needs it at the same place in the build.
+# The variables PIP_* as pip itself lists them, for a machine whose Python has no pip.
+pip_environment() {
+  env | sed -n 's/^PIP_\([A-Z_]*\)=\(.*\)$/\1 \2/p' | while read -r key value; do
+    key=${key,,}
+    printf ":env:.%s='%s'\n" "${key//_/-}" "$value"
+  done
+}
+
+# A setting that names files or folders of this machine needs them at the same place in the build.
 mount_if_path() {
-  if [[ $1 == /* && -e $1 && $1 != /etc/ssl/certs* && " ${HOST_SETTINGS[*]} " != *" $1:$1:ro "* ]]; then
-    HOST_SETTINGS+=(--volume "$1:$1:ro")
-  fi
+  local word
+  for word in $1; do
+    if [[ $word == /* && -e $word && $word != /etc/ssl/certs* && " ${HOST_SETTINGS[*]} " != *" $word:$word:ro "* ]]; then
+      HOST_SETTINGS+=(--volume "$word:$word:ro")
+    fi
+  done
 }
 
 image_id() { buildah inspect --type image --format '{{.FromImageID}}' "$1" 2>/dev/null; }

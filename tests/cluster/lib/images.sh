@@ -19,7 +19,9 @@ build_pause_image() {
   echo "$hash" >"$PAUSE_ARCHIVE.hash"
 }
 
-ctr_images() { in_node "$BIN/ctr" --address "$CONTAINERD_SOCKET" --namespace k8s.io images "$@"; }
+ctr_images() {
+  CONTAINERD_SUPPRESS_DEPRECATION_WARNINGS=1 in_node "$BIN/ctr" --address "$CONTAINERD_SOCKET" --namespace k8s.io images "$@"
+}
 
 # Prints "NAME DIGEST" for each image of an OCI archive.
 archive_images() {
@@ -27,7 +29,7 @@ archive_images() {
     jq -er '.manifests[] | "\(.annotations["io.containerd.image.name"] // .annotations["org.opencontainers.image.ref.name"]) \(.digest)"'
 }
 
-# Brings an archive to the node, unless the node has all its images with the same digests.
+# load_archive FILE [quiet]: brings an archive to the node, unless it has all its images with the same digests.
 load_archive() {
   local file=$1 wanted present missing
   [[ -r $file ]] || die "no such image archive: $file"
@@ -35,9 +37,9 @@ load_archive() {
   present=$(ctr_images ls | awk 'NR > 1 { print $1, $3 }')
   missing=$(grep -vxFf <(printf '%s\n' "$present") <<<"$wanted" || true)
   if [[ -z $missing ]]; then
-    say "already on the node: ${wanted%% *}"
+    [[ ${2:-} == quiet ]] || say "already on the node: ${wanted%% *}"
     return
   fi
-  ctr_images import --no-unpack=false "$file" >/dev/null
+  ctr_images import "$file" >/dev/null
   say "loaded ${wanted%% *}"
 }

@@ -28,10 +28,23 @@ dns_works() { in_node "$BIN/dnscheck" "$DNS_IP:53" "kubernetes.default.svc.$DOMA
 # The kubelet's own answer: the node's condition in the API stays true for a while after the kubelet's end.
 kubelet_is_healthy() { [[ $(in_node curl -fsS --max-time 2 http://127.0.0.1:10248/healthz) == ok ]]; }
 
-start_containerd_and_load_pause() {
-  start_containerd
+# After a start the kubelet learns of its pods from the API server; until then it refuses exec and logs for them.
+kubelet_knows_its_pods() {
+  local wanted known
+  wanted=$(kctl get pods --all-namespaces --field-selector "spec.nodeName=$NODE" -o 'jsonpath={range .items[*]}{.metadata.uid}{"\n"}{end}')
+  known=$(kctl get --raw "/api/v1/nodes/$NODE/proxy/pods" | jq -r '.items[]?.metadata.uid')
+  [[ -z $(comm -23 <(sort <<<"$wanted") <(sort <<<"$known")) ]]
+}
+
+wait_for_node() {
+  wait_until 30 "the kubelet's health" kubelet_is_healthy
+  wait_until 90 "the node's readiness" node_is_ready
+  wait_until 30 "the kubelet's knowledge of its pods" kubelet_knows_its_pods
+}
+
+load_pause_image() {
   wait_until 30 "containerd's readiness" containerd_is_ready
-  load_archive "$PAUSE_ARCHIVE"
+  load_archive "$PAUSE_ARCHIVE" quiet
 }
 
 apply_addons() {

@@ -50,6 +50,8 @@ pub mod accepted {
     pub const IDLE_TIMEOUT_TOO_LONG: &str = "IdleTimeoutTooLong";
     /// The tier does not allow this auth mode.
     pub const AUTH_MODE_NOT_ALLOWED: &str = "AuthModeNotAllowed";
+    /// This release does not offer the auth mode yet.
+    pub const AUTH_MODE_NOT_OFFERED: &str = "AuthModeNotOffered";
     /// The tier names no image and the workspace gives none.
     pub const NO_IMAGE: &str = "NoImage";
 }
@@ -102,6 +104,10 @@ pub mod ready {
     pub const EVICTED: &str = "Evicted";
     /// The pod ended in failure; it is made again after a back-off.
     pub const POD_FAILED: &str = "PodFailed";
+    /// The API server refuses the pod or the claim: a quota, a missing permission, an invalid value.
+    pub const REFUSED_BY_API: &str = "RefusedByApi";
+    /// Something else bears the name of the pod.
+    pub const POD_NAME_TAKEN: &str = "PodNameTaken";
     /// The node does not answer.
     pub const NODE_LOST: &str = "NodeLost";
 }
@@ -124,6 +130,6 @@ pub mod saved {
     pub const SAVED: &str = "Saved";
     /// The last drain could not save; the message says what happened. What was acknowledged before is on the volume.
     pub const SAVE_FAILED: &str = "SaveFailed";
-    /// The pod ended without a drain; acknowledged changes are on the volume.
+    /// The outcome of the drain is not known; acknowledged changes are on the volume.
     pub const NOT_DRAINED: &str = "NotDrained";
 }

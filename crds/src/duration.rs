@@ -21,6 +21,13 @@ impl Duration {
         Self(std::time::Duration::from_secs(seconds))
     }
 
+    /// The duration, without what is finer than a millisecond.
+    pub const fn from_std(duration: std::time::Duration) -> Self {
+        let millis = duration.as_millis();
+        #[allow(clippy::cast_possible_truncation, reason = "2^64 milliseconds are 584 million years")]
+        Self(std::time::Duration::from_millis(millis as u64))
+    }
+
     /// The same length of time as the standard library's type.
     pub const fn as_std(self) -> std::time::Duration {
         self.0

@@ -51,7 +51,7 @@ pub struct UserWorkspaceStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub suspend_reason: Option<String>,
-    /// How often the pod was made again since the workspace last became ready.
+    /// How often the pod was made again in a row. Starts anew once the workspace has been ready for a minute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub restarts: Option<i32>,

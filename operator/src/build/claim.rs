@@ -1,0 +1,37 @@
+//! The claim of a workspace: the volume with the user's repository. [no client]
+
+use std::collections::BTreeMap;
+
+use dexorder_crds::{RetentionPolicy, UserWorkspace, keys};
+use k8s_openapi::{
+    api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimSpec, VolumeResourceRequirements},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+
+use super::{metadata, owner};
+use crate::plan::Terms;
+
+/// Builds the claim. `ReadWriteOncePod`: the cluster itself sees to it that never two pods use the volume.
+pub fn claim(workspace: &UserWorkspace, terms: &Terms) -> PersistentVolumeClaim {
+    let owners = match terms.retention {
+        RetentionPolicy::Retain => None,
+        RetentionPolicy::Delete => owner(workspace).map(|owner| vec![owner]),
+    };
+    PersistentVolumeClaim {
+        metadata: ObjectMeta {
+            annotations: Some(BTreeMap::from([(keys::USER_ID.to_owned(), workspace.spec.user_id.clone())])),
+            owner_references: owners,
+            ..metadata(workspace)
+        },
+        spec: Some(PersistentVolumeClaimSpec {
+            access_modes: Some(vec!["ReadWriteOncePod".to_owned()]),
+            storage_class_name: terms.storage_class.clone(),
+            resources: Some(VolumeResourceRequirements {
+                requests: Some(BTreeMap::from([("storage".to_owned(), terms.storage_size.clone())])),
+                ..VolumeResourceRequirements::default()
+            }),
+            ..PersistentVolumeClaimSpec::default()
+        }),
+        status: None,
+    }
+}

@@ -1,0 +1,61 @@
+//! The objects that a workspace is made of, built from its manifest and terms. [no client]
+
+mod claim;
+mod pod;
+
+pub use claim::claim;
+pub use pod::pod;
+
+use std::collections::BTreeMap;
+
+use dexorder_crds::{UserWorkspace, keys};
+use dexorder_protocol::{MCP_PATH, MCP_PORT};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::Resource;
+
+/// What every pod is built with, whatever its workspace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Image of the sidecar.
+    pub sidecar_image: String,
+    /// When the kubelet pulls images.
+    pub image_pull_policy: String,
+    /// The public keys that a sidecar trusts, as JSON.
+    pub identity_keys: String,
+    /// Log filter of the sidecar.
+    pub sidecar_log: String,
+}
+
+/// URL of the MCP endpoint of a pod with this address.
+pub fn endpoint(ip: &str) -> String {
+    if ip.contains(':') {
+        format!("http://[{ip}]:{MCP_PORT}{MCP_PATH}")
+    } else {
+        format!("http://{ip}:{MCP_PORT}{MCP_PATH}")
+    }
+}
+
+/// The workspace as the owner of what goes with it.
+pub fn owner(workspace: &UserWorkspace) -> Option<OwnerReference> {
+    workspace.controller_owner_ref(&())
+}
+
+fn labels(workspace: &UserWorkspace) -> BTreeMap<String, String> {
+    [
+        ("app.kubernetes.io/name", keys::APP_NAME),
+        ("app.kubernetes.io/managed-by", keys::MANAGED_BY),
+        (keys::WORKSPACE_LABEL, workspace.metadata.name.as_deref().unwrap_or_default()),
+    ]
+    .into_iter()
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .collect()
+}
+
+fn metadata(workspace: &UserWorkspace) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(keys::child_name(workspace.metadata.name.as_deref().unwrap_or_default())),
+        namespace: workspace.metadata.namespace.clone(),
+        labels: Some(labels(workspace)),
+        ..ObjectMeta::default()
+    }
+}

@@ -1,0 +1,83 @@
+//! What every look at a workspace shares.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
+
+use dexorder_crds::{UserWorkspace, WorkspaceTier};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use kube::{
+    Client,
+    runtime::{events::Recorder, reflector::Store},
+};
+
+use crate::{build::Settings, metrics::Metrics, plan::Memory, sidecar::Sidecars};
+
+/// What every look at a workspace shares.
+pub struct Context {
+    /// For writes.
+    pub client: Client,
+    /// For the sidecars' control API.
+    pub sidecars: Sidecars,
+    /// For events.
+    pub recorder: Recorder,
+    /// For Prometheus.
+    pub metrics: std::sync::Arc<Metrics>,
+    /// What every pod is built with.
+    pub settings: Settings,
+    /// What the API server has, as far as it is known here.
+    pub stores: Stores,
+    /// What is remembered of each workspace, by UID.
+    pub notebook: Notebook,
+}
+
+/// The watched objects.
+#[derive(Clone)]
+pub struct Stores {
+    /// All workspaces.
+    pub workspaces: Store<UserWorkspace>,
+    /// All tiers.
+    pub tiers: Store<WorkspaceTier>,
+    /// The pods of workspaces.
+    pub pods: Store<Pod>,
+    /// The claims of workspaces.
+    pub claims: Store<PersistentVolumeClaim>,
+}
+
+/// What is remembered of one workspace.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    /// What the plan may know.
+    pub memory: Memory,
+    /// Resource version after the last write of the status: an older copy in a store is out of date.
+    pub written: Option<u64>,
+    /// Failed looks in a row.
+    pub failures: u32,
+}
+
+/// Pages by the workspaces' UIDs.
+#[derive(Debug, Default)]
+pub struct Notebook(Mutex<HashMap<String, Page>>);
+
+impl Notebook {
+    /// A copy of the page of that workspace.
+    pub fn read(&self, uid: &str) -> Page {
+        self.pages().get(uid).cloned().unwrap_or_default()
+    }
+
+    /// Changes the page of that workspace.
+    pub fn update<T>(&self, uid: &str, change: impl FnOnce(&mut Page) -> T) -> T {
+        change(self.pages().entry(uid.to_owned()).or_default())
+    }
+
+    /// Forgets workspaces that are gone.
+    pub fn retain(&self, exists: impl Fn(&str) -> bool) {
+        self.pages().retain(|uid, _| exists(uid));
+    }
+
+    // A poisoned lock holds pages that are each whole: a change is one assignment.
+    fn pages(&self) -> std::sync::MutexGuard<'_, HashMap<String, Page>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,130 @@
+//! The controller: which changes lead to a look at which workspace. [client]
+
+use std::{sync::Arc, time::Duration};
+
+use dexorder_crds::{UserWorkspace, WorkspaceTier, keys};
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    runtime::{
+        Controller, controller,
+        events::{Recorder, Reporter},
+        reflector::{ObjectRef, store::WriterDropped},
+        watcher,
+    },
+};
+
+use crate::{
+    build::Settings,
+    context::{Context, Notebook, Stores},
+    metrics::Metrics,
+    reconcile::{after_error, reconcile},
+    sidecar::Sidecars,
+    watch::{of_workspaces, trim, trim_claim, trim_pod, watch},
+};
+
+/// How many workspaces are looked at at once.
+const CONCURRENCY: u16 = 64;
+/// Changes that come within this time lead to one look.
+const DEBOUNCE: Duration = Duration::from_millis(5);
+/// How often what is remembered of deleted workspaces is thrown away.
+const TIDY: Duration = Duration::from_mins(5);
+
+/// What a controller needs besides a client.
+pub struct Parts {
+    /// For the sidecars' control API.
+    pub sidecars: Sidecars,
+    /// For Prometheus.
+    pub metrics: Arc<Metrics>,
+    /// What every pod is built with.
+    pub settings: Settings,
+    /// Name of this replica, for events.
+    pub instance: String,
+}
+
+/// Runs until `stop` is done, then lets the running looks end.
+pub async fn run(
+    client: Client,
+    parts: Parts,
+    stop: impl Future<Output = ()> + Send + Sync + 'static,
+) -> Result<(), WriterDropped> {
+    let workspaces = watch(Api::<UserWorkspace>::all(client.clone()), watcher::Config::default(), trim);
+    let tiers = watch(Api::<WorkspaceTier>::all(client.clone()), watcher::Config::default(), trim);
+    let pods = watch(Api::<Pod>::all(client.clone()), of_workspaces(), trim_pod);
+    let claims = watch(Api::<PersistentVolumeClaim>::all(client.clone()), of_workspaces(), trim_claim);
+
+    let reporter = Reporter { controller: keys::MANAGED_BY.to_owned(), instance: Some(parts.instance) };
+    let context = Arc::new(Context {
+        recorder: Recorder::new(client.clone(), reporter),
+        client,
+        sidecars: parts.sidecars,
+        metrics: parts.metrics,
+        settings: parts.settings,
+        stores: Stores {
+            workspaces: workspaces.store.clone(),
+            tiers: tiers.store,
+            pods: pods.store,
+            claims: claims.store,
+        },
+        notebook: Notebook::default(),
+    });
+
+    let of_tier = workspaces.store.clone();
+    let ready = wait_for_stores(&context.stores);
+    let run = Controller::for_stream(workspaces.changes, workspaces.store)
+        .watches_stream(pods.changes, |pod: Pod| workspace_of(&pod))
+        .watches_stream(claims.changes, |claim: PersistentVolumeClaim| workspace_of(&claim))
+        .watches_stream(tiers.changes, move |tier: WorkspaceTier| {
+            let name = tier.name_any();
+            let those = of_tier.state_filter(|workspace| workspace.spec.tier == name);
+            those.into_iter().map(|workspace| ObjectRef::from_obj(workspace.as_ref())).collect::<Vec<_>>()
+        })
+        .with_config(controller::Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE))
+        .graceful_shutdown_on(stop)
+        .run(
+            move |workspace, context: Arc<Context>| async move {
+                // A plan that was made before the first lists arrived would take every pod for absent.
+                wait_for_stores(&context.stores).await.ok();
+                reconcile(workspace, context).await
+            },
+            after_error,
+            context.clone(),
+        )
+        .for_each(|result| async {
+            if let Err(error) = result {
+                tracing::debug!(%error, "a look did not come about");
+            }
+        });
+    let announce = async {
+        ready.await?;
+        tracing::info!(workspaces = context.stores.workspaces.len(), "all watches are in step");
+        Ok::<(), WriterDropped>(())
+    };
+    tokio::select! {
+        () = run => Ok(()),
+        result = async { tokio::try_join!(announce, tidy(&context)) } => result.map(|_| ()),
+    }
+}
+
+async fn wait_for_stores(stores: &Stores) -> Result<(), WriterDropped> {
+    stores.workspaces.wait_until_ready().await?;
+    stores.tiers.wait_until_ready().await?;
+    stores.pods.wait_until_ready().await?;
+    stores.claims.wait_until_ready().await
+}
+
+async fn tidy(context: &Context) -> Result<(), WriterDropped> {
+    loop {
+        tokio::time::sleep(TIDY).await;
+        let present: std::collections::HashSet<String> =
+            context.stores.workspaces.state().iter().filter_map(|workspace| workspace.uid()).collect();
+        context.notebook.retain(|uid| present.contains(uid));
+    }
+}
+
+/// The workspace that a pod or a claim belongs to, told by its label.
+fn workspace_of<K: Resource>(object: &K) -> Option<ObjectRef<UserWorkspace>> {
+    let name = object.labels().get(keys::WORKSPACE_LABEL)?;
+    Some(ObjectRef::new(name).within(&object.namespace()?))
+}

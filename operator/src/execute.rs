@@ -1,0 +1,281 @@
+//! The hands of the operator: carries out one action or write at a time, each with a time limit. [client]
+
+use std::time::Duration;
+
+use dexorder_crds::{UserWorkspace, UserWorkspaceStatus, keys};
+use k8s_openapi::{
+    api::core::v1::{PersistentVolumeClaim, Pod},
+    jiff::Timestamp,
+};
+use kube::{
+    Api, Resource, ResourceExt,
+    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
+    runtime::events::{Event, EventType},
+};
+use serde_json::json;
+
+use crate::{
+    context::Context,
+    plan::{Action, Drain, Memory, Note, Seen},
+};
+
+/// How long one call to the API server may take.
+const API_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why an action failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecuteError {
+    /// The API server refused or could not be reached.
+    #[error("failed to {verb} {kind} {name}: {source}")]
+    Api {
+        /// What was tried.
+        verb: &'static str,
+        /// On which kind of object.
+        kind: &'static str,
+        /// Namespace and name of the object.
+        name: String,
+        /// What failed.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// The API server did not answer.
+    #[error("failed to {verb} {kind} {name}: no answer within {API_TIMEOUT:?}")]
+    Timeout {
+        /// What was tried.
+        verb: &'static str,
+        /// On which kind of object.
+        kind: &'static str,
+        /// Namespace and name of the object.
+        name: String,
+    },
+}
+
+impl ExecuteError {
+    /// The HTTP status of a refusal.
+    pub fn code(&self) -> Option<u16> {
+        match self {
+            Self::Api { source, .. } => match source.as_ref() {
+                kube::Error::Api(status) => Some(status.code),
+                _ => None,
+            },
+            Self::Timeout { .. } => None,
+        }
+    }
+
+    /// Whether somebody else wrote in between: look again soon.
+    pub fn is_conflict(&self) -> bool {
+        self.code() == Some(409)
+    }
+
+    /// Whether the API server refuses for good: a permission, a quota, an invalid object.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self.code(), Some(400 | 403 | 422))
+    }
+}
+
+/// Whether an action taught something that the next plan needs at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Learnt {
+    /// Nothing: changes arrive by the watches.
+    Nothing,
+    /// The sidecar answered, or did not.
+    Something,
+}
+
+impl Context {
+    /// Carries out one action for a workspace.
+    pub async fn perform(&self, workspace: &UserWorkspace, action: Action) -> Result<Learnt, ExecuteError> {
+        let uid = workspace.uid().unwrap_or_default();
+        match action {
+            Action::CreateClaim(claim) => self.create_claim(workspace, &claim).await?,
+            Action::SetClaimOwners(owners) => {
+                let patch = json!({"metadata": {"ownerReferences": owners}});
+                self.patch_claim(workspace, &patch).await?;
+            }
+            Action::CreatePod(pod, kind) => {
+                let asked = Timestamp::now();
+                if let Some(pod_uid) = self.create_pod(workspace, &pod).await? {
+                    self.notebook.update(&uid, |page| page.memory = Memory::of_start(pod_uid, asked, kind));
+                }
+            }
+            Action::DeletePod { uid: pod_uid } => self.delete_pod(workspace, &pod_uid).await?,
+            Action::Ask { pod_uid, ip } => {
+                let answer = self.sidecars.report(&ip, &uid).await;
+                let at = Timestamp::now();
+                self.metrics.called_sidecar(if answer.is_ok() { "report" } else { "report_failed" });
+                self.notebook.update(&uid, |page| {
+                    let memory = &mut page.memory;
+                    *memory = memory.about(Some(&pod_uid));
+                    memory.pod_uid = Some(pod_uid);
+                    match answer {
+                        Ok(report) => {
+                            memory.report = Some(Seen { at, what: report });
+                            memory.silence = None;
+                        }
+                        Err(error) => {
+                            tracing::warn!(workspace = %workspace.name_any(), %error, "the sidecar gave no report");
+                            memory.silence = Some(Seen { at, what: error.to_string() });
+                        }
+                    }
+                });
+                return Ok(Learnt::Something);
+            }
+            Action::Drain { pod_uid, ip, request } => {
+                let answer = self.sidecars.drain(&ip, &uid, &request).await;
+                let at = Timestamp::now();
+                self.metrics.called_sidecar(match &answer {
+                    Ok(outcome) if outcome.drained => "drained",
+                    Ok(_) => "drain_refused",
+                    Err(_) => "drain_failed",
+                });
+                self.notebook.update(&uid, |page| {
+                    let memory = &mut page.memory;
+                    *memory = memory.about(Some(&pod_uid));
+                    memory.pod_uid = Some(pod_uid);
+                    match answer {
+                        Ok(outcome) if outcome.drained => {
+                            memory.drain = Some(Seen { at, what: Drain::Done(outcome) });
+                            memory.silence = None;
+                        }
+                        Ok(outcome) => {
+                            memory.report = outcome.report.map(|report| Seen { at, what: report });
+                            memory.drain = Some(Seen { at, what: Drain::Refused });
+                            memory.silence = None;
+                        }
+                        Err(error) => {
+                            tracing::warn!(workspace = %workspace.name_any(), %error, "the sidecar did not drain");
+                            memory.silence = Some(Seen { at, what: error.to_string() });
+                        }
+                    }
+                });
+                return Ok(Learnt::Something);
+            }
+        }
+        Ok(Learnt::Nothing)
+    }
+
+    async fn create_claim(
+        &self,
+        workspace: &UserWorkspace,
+        claim: &PersistentVolumeClaim,
+    ) -> Result<(), ExecuteError> {
+        let api: Api<PersistentVolumeClaim> = self.namespaced(workspace);
+        let name = full_name(workspace, &claim.name_any());
+        match self.call("create", "PersistentVolumeClaim", name, api.create(&post_params(), claim)).await {
+            Err(error) if error.is_conflict() => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    async fn patch_claim(
+        &self,
+        workspace: &UserWorkspace,
+        patch: &serde_json::Value,
+    ) -> Result<(), ExecuteError> {
+        let api: Api<PersistentVolumeClaim> = self.namespaced(workspace);
+        let name = keys::child_name(&workspace.name_any());
+        let params =
+            PatchParams { field_manager: Some(keys::FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let patch = Patch::Merge(patch);
+        let call = api.patch_metadata(&name, &params, &patch);
+        self.call("patch", "PersistentVolumeClaim", full_name(workspace, &name), call).await.map(drop)
+    }
+
+    /// The UID of the new pod, or nothing if there is a pod of that name already.
+    async fn create_pod(&self, workspace: &UserWorkspace, pod: &Pod) -> Result<Option<String>, ExecuteError> {
+        let api: Api<Pod> = self.namespaced(workspace);
+        let name = full_name(workspace, &pod.name_any());
+        match self.call("create", "Pod", name, api.create(&post_params(), pod)).await {
+            Ok(made) => Ok(made.uid()),
+            Err(error) if error.is_conflict() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Deletes the pod with that UID. That it is gone, or replaced by another, is fine.
+    async fn delete_pod(&self, workspace: &UserWorkspace, pod_uid: &str) -> Result<(), ExecuteError> {
+        let api: Api<Pod> = self.namespaced(workspace);
+        let name = keys::child_name(&workspace.name_any());
+        let params = DeleteParams {
+            preconditions: Some(Preconditions { uid: Some(pod_uid.to_owned()), resource_version: None }),
+            ..DeleteParams::default()
+        };
+        match self.call("delete", "Pod", full_name(workspace, &name), api.delete(&name, &params)).await {
+            Err(error) if matches!(error.code(), Some(404 | 409)) => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    /// Writes the status, provided that nobody has written to the workspace since it was observed.
+    pub async fn write_status(
+        &self,
+        workspace: &UserWorkspace,
+        status: &UserWorkspaceStatus,
+    ) -> Result<UserWorkspace, ExecuteError> {
+        let api: Api<UserWorkspace> = self.namespaced(workspace);
+        let name = workspace.name_any();
+        let body = json!({
+            "apiVersion": UserWorkspace::api_version(&()),
+            "kind": UserWorkspace::kind(&()),
+            "metadata": {"name": name, "uid": workspace.metadata.uid, "resourceVersion": workspace.metadata.resource_version},
+            "status": status,
+        });
+        let params = PatchParams::apply(keys::FIELD_MANAGER).force();
+        let patch = Patch::Apply(&body);
+        let call = api.patch_status(&name, &params, &patch);
+        let written = self.call("patch", "UserWorkspace", full_name(workspace, &name), call).await?;
+        let version = written.resource_version().and_then(|version| version.parse().ok());
+        self.notebook.update(&workspace.uid().unwrap_or_default(), |page| page.written = version);
+        Ok(written)
+    }
+
+    /// Publishes an event. A lost event is logged and no failure.
+    pub async fn publish(&self, workspace: &UserWorkspace, note: Note) {
+        let event = Event {
+            type_: if note.warning { EventType::Warning } else { EventType::Normal },
+            reason: note.reason.to_owned(),
+            note: Some(note.message),
+            action: "Reconcile".to_owned(),
+            secondary: None,
+        };
+        let reference = workspace.object_ref(&());
+        self.metrics.wrote("create", "Event");
+        match tokio::time::timeout(API_TIMEOUT, self.recorder.publish(&event, &reference)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(%error, workspace = %workspace.name_any(), "failed to publish an event")
+            }
+            Err(_) => tracing::warn!(workspace = %workspace.name_any(), "no answer to an event"),
+        }
+    }
+
+    fn namespaced<K>(&self, workspace: &UserWorkspace) -> Api<K>
+    where
+        K: Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::namespaced(self.client.clone(), workspace.metadata.namespace.as_deref().unwrap_or_default())
+    }
+
+    async fn call<T>(
+        &self,
+        verb: &'static str,
+        kind: &'static str,
+        name: String,
+        call: impl Future<Output = Result<T, kube::Error>>,
+    ) -> Result<T, ExecuteError> {
+        self.metrics.wrote(verb, kind);
+        match tokio::time::timeout(API_TIMEOUT, call).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(source)) => Err(ExecuteError::Api { verb, kind, name, source: Box::new(source) }),
+            Err(_) => Err(ExecuteError::Timeout { verb, kind, name }),
+        }
+    }
+}
+
+fn post_params() -> PostParams {
+    PostParams { field_manager: Some(keys::FIELD_MANAGER.to_owned()), ..PostParams::default() }
+}
+
+fn full_name(workspace: &UserWorkspace, name: &str) -> String {
+    format!("{}/{name}", workspace.metadata.namespace.as_deref().unwrap_or_default())
+}

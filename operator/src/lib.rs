@@ -1,0 +1,19 @@
+//! The operator of Dexorder Workspaces: makes pods and claims of `UserWorkspace` resources, drains and deletes them.
+//!
+//! Observe, plan, apply, report: [`plan`] decides from what was observed and touches nothing, [`reconcile`] does what
+//! it says.
+
+pub mod app;
+pub mod build;
+pub mod cli;
+pub mod context;
+pub mod controller;
+pub mod execute;
+pub mod identity;
+pub mod lease;
+pub mod metrics;
+pub mod plan;
+pub mod reconcile;
+pub mod server;
+pub mod sidecar;
+pub mod watch;

@@ -1,0 +1,136 @@
+//! Whether a manifest fits its tier, and the terms that follow. [no client]
+
+use std::time::Duration;
+
+use dexorder_crds::{
+    AuthMode, RetentionPolicy, UserWorkspaceSpec, WorkspaceTier, WorkspaceTierSpec, condition::accepted,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
+/// What a workspace gets under its tier.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Terms {
+    /// Time without activity after which it is stopped: never more than the tier's most.
+    pub idle_timeout: Duration,
+    /// Image of the agent.
+    pub image: String,
+    /// Size of the volume.
+    pub storage_size: Quantity,
+    /// Storage class of the claim.
+    pub storage_class: Option<String>,
+    /// What becomes of the volume when the workspace is deleted.
+    pub retention: RetentionPolicy,
+}
+
+/// The verdict on a manifest.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verdict {
+    /// Whether a pod may be started.
+    pub accepted: bool,
+    /// A constant of [`dexorder_crds::condition::accepted`].
+    pub reason: &'static str,
+    /// What is wrong and what to write instead.
+    pub message: String,
+    /// The terms, where they could be told. Idleness is judged by them also while a manifest is not accepted.
+    pub terms: Option<Terms>,
+}
+
+/// Judges a manifest by its tier.
+pub(super) fn judge(spec: &UserWorkspaceSpec, tier: Option<&WorkspaceTier>) -> Verdict {
+    let Some(tier) = tier else {
+        return refuse(
+            accepted::TIER_NOT_FOUND,
+            format!(
+                "there is no WorkspaceTier \"{}\"; create it or choose one that `kubectl get workspacetiers` lists",
+                spec.tier
+            ),
+            None,
+        );
+    };
+    let terms = terms(spec, &tier.spec);
+    let most = tier.spec.idle_timeout.most;
+    if let Some(asked) = spec.idle_timeout.filter(|asked| *asked > most) {
+        return refuse(
+            accepted::IDLE_TIMEOUT_TOO_LONG,
+            format!(
+                "idleTimeout {asked} is longer than tier \"{}\" allows; ask for at most {most}",
+                spec.tier
+            ),
+            terms,
+        );
+    }
+    let mode = spec.auth.mode;
+    if !tier.spec.auth_modes.contains(&mode) {
+        let allowed: Vec<_> = tier.spec.auth_modes.iter().map(|mode| mode.as_str()).collect();
+        return refuse(
+            accepted::AUTH_MODE_NOT_ALLOWED,
+            format!(
+                "tier \"{}\" does not allow auth mode {}; choose {}",
+                spec.tier,
+                mode.as_str(),
+                allowed.join(" or ")
+            ),
+            terms,
+        );
+    }
+    if mode != AuthMode::Gateway {
+        return refuse(
+            accepted::AUTH_MODE_NOT_OFFERED,
+            format!("this release does not offer auth mode {} yet; choose Gateway", mode.as_str()),
+            terms,
+        );
+    }
+    if terms.is_none() {
+        return refuse(
+            accepted::NO_IMAGE,
+            format!(
+                "tier \"{}\" names no image; set spec.image there or spec.template.image here",
+                spec.tier
+            ),
+            None,
+        );
+    }
+    let (reason, message) = in_effect(spec, &tier.spec);
+    Verdict { accepted: true, reason, message, terms }
+}
+
+fn refuse(reason: &'static str, message: String, terms: Option<Terms>) -> Verdict {
+    Verdict { accepted: false, reason, message, terms }
+}
+
+fn terms(spec: &UserWorkspaceSpec, tier: &WorkspaceTierSpec) -> Option<Terms> {
+    let image =
+        spec.template.as_ref().and_then(|template| template.image.clone()).or_else(|| tier.image.clone())?;
+    let own = spec.storage.clone().unwrap_or_default();
+    let idle = spec.idle_timeout.unwrap_or(tier.idle_timeout.default).min(tier.idle_timeout.most);
+    Some(Terms {
+        idle_timeout: idle.as_std(),
+        image,
+        storage_size: own.size.unwrap_or_else(|| tier.storage.size.clone()),
+        storage_class: own.storage_class_name.or_else(|| tier.storage.storage_class_name.clone()),
+        retention: own.retention_policy.unwrap_or(tier.storage.retention_policy),
+    })
+}
+
+/// Fields that are valid and that this release does not act on are named, so that nobody relies on them.
+fn in_effect(spec: &UserWorkspaceSpec, tier: &WorkspaceTierSpec) -> (&'static str, String) {
+    let waiting = [
+        (spec.repository.is_some(), "spec.repository"),
+        (tier.warm_pool.as_ref().is_some_and(|pool| pool.size > 0), "warmPool of the tier"),
+        (tier.max_lifetime.is_some(), "maxLifetime of the tier"),
+        (tier.max_concurrent_starts.is_some(), "maxConcurrentStarts of the tier"),
+    ];
+    let named: Vec<_> = waiting.into_iter().filter(|(set, _)| *set).map(|(_, name)| name).collect();
+    if named.is_empty() {
+        (accepted::ACCEPTED, format!("the manifest fits tier \"{}\"", spec.tier))
+    } else {
+        (
+            accepted::ACCEPTED_IN_PART,
+            format!(
+                "the manifest fits tier \"{}\"; without effect in this release: {}",
+                spec.tier,
+                named.join(", ")
+            ),
+        )
+    }
+}

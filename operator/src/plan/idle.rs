@@ -1,0 +1,100 @@
+//! Whether a running workspace is idle: decided from what its sidecar says, never from a guess. [no client]
+
+use dexorder_crds::condition::suspended;
+use dexorder_protocol::control::{DrainMode, DrainRequest, Report};
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use super::{Action, AlivePod, Next, Planner, draft::seconds, memory::Memory, run::latest};
+
+/// A sidecar that did not answer is asked again after this time.
+pub(super) const ASK_AGAIN: SignedDuration = SignedDuration::from_secs(10);
+/// While something runs, the sidecar is asked again after the idle timeout or this time, whichever is shorter.
+const WORKING: SignedDuration = SignedDuration::from_secs(30);
+
+impl Planner<'_> {
+    /// Asks at the deadline, and begins the stop if the answer leaves no doubt.
+    pub(super) fn watch_idleness(&mut self, pod: &AlivePod, memory: &Memory) {
+        let Some(timeout) =
+            self.verdict.terms.as_ref().and_then(|terms| SignedDuration::try_from(terms.idle_timeout).ok())
+        else {
+            // Without its tier nobody can say how long the workspace may idle: it stays.
+            self.draft.status.idle_deadline_time = None;
+            return;
+        };
+        let last = self.last_activity(memory);
+        let due = due(last, timeout, memory);
+        if self.now < due {
+            self.show_deadline(last, due);
+            self.next = Next::At(due);
+            return;
+        }
+        match &memory.report {
+            Some(report) if report.at >= due && !works(&report.what) => self.stop_idle(pod, &report.what),
+            _ => self.ask(pod, memory),
+        }
+        if self.then.is_empty() {
+            return;
+        }
+        // Asked within this look: the plan that follows the answer sets the next look.
+        self.next = Next::At(self.now + ASK_AGAIN);
+    }
+
+    fn last_activity(&self, memory: &Memory) -> Timestamp {
+        let status = &self.draft.status;
+        let told = memory
+            .report
+            .as_ref()
+            .map(|report| if works(&report.what) { report.at } else { report.what.last_activity_time });
+        latest([
+            status.ready_time.as_ref().map(|time| time.0),
+            status.last_activity_time.as_ref().map(|time| time.0),
+            told,
+        ])
+        .unwrap_or(self.now)
+    }
+
+
+    /// The deadline in the status is renewed when it has passed, not at each look: one write a timeout at most.
+    fn show_deadline(&mut self, last: Timestamp, due: Timestamp) {
+        let shown = self.draft.status.idle_deadline_time.as_ref().map(|time| time.0);
+        if shown.is_some_and(|shown| shown > self.now) {
+            return;
+        }
+        self.draft.status.last_activity_time = Some(seconds(last));
+        self.draft.status.idle_deadline_time = Some(seconds(due));
+    }
+
+    fn stop_idle(&mut self, pod: &AlivePod, report: &Report) {
+        let Some(ip) = pod.ip.clone() else {
+            return;
+        };
+        let touch = self.touch();
+        self.draft.status.last_activity_time = Some(seconds(report.last_activity_time));
+        let message = format!("idle since {}: saving and stopping", seconds(report.last_activity_time).0);
+        self.draft.stopping(suspended::IDLE, touch, message);
+        self.then.push(Action::Drain {
+            pod_uid: pod.uid.clone(),
+            ip,
+            request: DrainRequest {
+                mode: DrainMode::IfIdle,
+                idle_since_time: Some(report.last_activity_time),
+                deadline_seconds: None,
+            },
+        });
+    }
+}
+
+/// When the sidecar is to be asked next.
+fn due(last: Timestamp, timeout: SignedDuration, memory: &Memory) -> Timestamp {
+    let working = memory.report.as_ref().filter(|report| works(&report.what));
+    match working {
+        // The end of what runs counts, and only the sidecar knows it: ask before a whole timeout has passed.
+        Some(report) => report.at + timeout.min(WORKING),
+        None => last + timeout,
+    }
+}
+
+/// Whether something runs in the workspace.
+pub(super) fn works(report: &Report) -> bool {
+    report.in_flight > 0 || !report.busy.is_empty()
+}

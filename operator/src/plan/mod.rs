@@ -1,0 +1,182 @@
+//! The plan: what to do about a workspace, decided from what was observed and the time alone. [no client]
+
+mod accept;
+mod claim_state;
+mod draft;
+mod idle;
+mod memory;
+mod pod_state;
+mod run;
+mod stop;
+#[cfg(test)]
+mod tests;
+mod types;
+
+use dexorder_crds::{
+    OperatingMode, UserWorkspace, UserWorkspaceStatus,
+    condition::{ConditionType, ready, suspended},
+    keys,
+};
+use k8s_openapi::jiff::Timestamp;
+
+pub use accept::{Terms, Verdict};
+pub use claim_state::ClaimState;
+pub use memory::{Drain, Memory, Seen, StartKind};
+pub use pod_state::{AlivePod, PodState, Problem};
+pub use types::{Action, Next, Note, Observed, Plan, Started};
+
+use draft::Draft;
+
+/// Decides what to do.
+pub fn plan(observed: &Observed<'_>, now: Timestamp) -> Plan {
+    let mut planner = Planner::new(observed, now);
+    if observed.workspace.metadata.deletion_timestamp.is_none() {
+        match planner.want() {
+            Want::Run => planner.run(),
+            Want::Stop(why) => planner.stop(why),
+        }
+    }
+    planner.finish()
+}
+
+/// The status of a workspace of which the API server refused a part: a quota, a missing permission, an invalid object.
+pub fn refused(workspace: &UserWorkspace, message: &str, now: Timestamp) -> UserWorkspaceStatus {
+    let mut draft = Draft::of(workspace, now);
+    draft.status.endpoint = None;
+    draft.running();
+    draft.not_ready(ready::REFUSED_BY_API, format!("{message}; it is tried again"));
+    draft.status
+}
+
+/// What the manifest, its touches and what was decided before ask for.
+enum Want {
+    Run,
+    Stop(&'static str),
+}
+
+/// The plan in the making.
+struct Planner<'a> {
+    observed: &'a Observed<'a>,
+    now: Timestamp,
+    before: UserWorkspaceStatus,
+    verdict: Verdict,
+    claim: ClaimState,
+    pod: PodState,
+    draft: Draft,
+    first: Vec<Action>,
+    then: Vec<Action>,
+    notes: Vec<Note>,
+    started: Option<Started>,
+    next: Next,
+    /// Nothing is written though something changed: a better moment comes soon.
+    hold_status: bool,
+}
+
+impl<'a> Planner<'a> {
+    fn new(observed: &'a Observed<'a>, now: Timestamp) -> Self {
+        let workspace = observed.workspace;
+        let uid = workspace.metadata.uid.as_deref().unwrap_or_default();
+        let mut planner = Self {
+            observed,
+            now,
+            before: workspace.status.clone().unwrap_or_default(),
+            verdict: accept::judge(&workspace.spec, observed.tier),
+            claim: ClaimState::of(observed.claim, &workspace.spec.user_id),
+            pod: PodState::of(observed.pod, uid),
+            draft: Draft::of(workspace, now),
+            first: Vec::new(),
+            then: Vec::new(),
+            notes: Vec::new(),
+            started: None,
+            next: Next::OnChange,
+            hold_status: false,
+        };
+        planner.draft_facts();
+        planner
+    }
+
+    /// The conditions that only tell what is there.
+    fn draft_facts(&mut self) {
+        let accepted = if self.verdict.accepted { "True" } else { "False" };
+        self.draft.set(ConditionType::Accepted, accepted, self.verdict.reason, self.verdict.message.clone());
+        let name = self.child_name();
+        let (status, reason, message) = self.claim.condition(&name);
+        self.draft.set(ConditionType::StorageReady, status, reason, message);
+        self.draft.status.claim_name = self.observed.claim.map(|_| name);
+    }
+
+    fn want(&self) -> Want {
+        match self.observed.workspace.spec.operating_mode {
+            OperatingMode::Suspended => Want::Stop(suspended::REQUESTED),
+            OperatingMode::Auto if self.stop_was_decided() && self.touch() == self.before.observed_touch => {
+                let requested = self.before.suspend_reason.as_deref() == Some(suspended::REQUESTED);
+                Want::Stop(if requested { suspended::REQUESTED } else { suspended::IDLE })
+            }
+            OperatingMode::Running | OperatingMode::Auto => Want::Run,
+        }
+    }
+
+    fn stop_was_decided(&self) -> bool {
+        draft::is_stopping(&self.before) || draft::is(&self.before, ConditionType::Suspended, "True")
+    }
+
+    fn touch(&self) -> Option<String> {
+        self.observed.workspace.metadata.annotations.as_ref()?.get(keys::TOUCHED_AT).cloned()
+    }
+
+    fn child_name(&self) -> String {
+        keys::child_name(self.observed.workspace.metadata.name.as_deref().unwrap_or_default())
+    }
+
+    fn finish(mut self) -> Plan {
+        let deleted = self.observed.workspace.metadata.deletion_timestamp.is_some();
+        let changed = !self.hold_status && !deleted && self.draft.status != self.before;
+        if changed {
+            self.note_transition();
+        }
+        Plan {
+            first: self.first,
+            status: changed.then_some(self.draft.status),
+            then: self.then,
+            notes: self.notes,
+            started: self.started,
+            next: self.next,
+        }
+    }
+
+    /// An event for each change of state that somebody may want to know of.
+    fn note_transition(&mut self) {
+        let reason = |status: &UserWorkspaceStatus| {
+            draft::condition(status, ConditionType::Ready).map(|condition| condition.reason.clone())
+        };
+        let (old, new) = (reason(&self.before), draft::condition(&self.draft.status, ConditionType::Ready));
+        let Some(new) = new.filter(|new| old.as_deref() != Some(new.reason.as_str())) else {
+            return;
+        };
+        let (warning, reason) = match new.reason.as_str() {
+            ready::READY => (false, "Started"),
+            ready::SUSPENDED => (false, "Suspended"),
+            ready::NOT_ACCEPTED => (true, self.verdict.reason),
+            ready::STORAGE_NOT_READY => (true, ready::STORAGE_NOT_READY),
+            other => match PROBLEMS.iter().find(|problem| **problem == other) {
+                Some(problem) => (true, *problem),
+                None => return,
+            },
+        };
+        self.notes.push(Note { warning, reason, message: new.message.clone() });
+    }
+}
+
+/// Reasons of `Ready` that say that something is wrong.
+const PROBLEMS: [&str; 10] = [
+    ready::REFUSED_BY_API,
+    ready::IMAGE_PULL_FAILED,
+    ready::UNSCHEDULABLE,
+    ready::VOLUME_NOT_MOUNTED,
+    ready::OUT_OF_MEMORY,
+    ready::CRASH_LOOP,
+    ready::EVICTED,
+    ready::POD_FAILED,
+    ready::NODE_LOST,
+    ready::POD_NAME_TAKEN,
+];

@@ -1,0 +1,110 @@
+//! What a plan is made from and what it consists of. [no client]
+
+use dexorder_crds::{UserWorkspace, UserWorkspaceStatus, WorkspaceTier};
+use dexorder_protocol::control::DrainRequest;
+use k8s_openapi::{
+    api::core::v1::{PersistentVolumeClaim, Pod},
+    apimachinery::pkg::apis::meta::v1::OwnerReference,
+    jiff::Timestamp,
+};
+
+use super::memory::{Memory, StartKind};
+use crate::build::Settings;
+
+/// Everything that a plan may look at.
+#[derive(Clone, Copy, Debug)]
+pub struct Observed<'a> {
+    /// The workspace as the API server has it.
+    pub workspace: &'a UserWorkspace,
+    /// The tier that it names, if there is one.
+    pub tier: Option<&'a WorkspaceTier>,
+    /// The pod of its name.
+    pub pod: Option<&'a Pod>,
+    /// The claim of its name.
+    pub claim: Option<&'a PersistentVolumeClaim>,
+    /// What the sidecar said.
+    pub memory: &'a Memory,
+    /// What every pod is built with.
+    pub settings: &'a Settings,
+}
+
+/// Something to do in the cluster or at the sidecar.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Make the claim. That it exists already is fine.
+    CreateClaim(Box<PersistentVolumeClaim>),
+    /// Set who owns the claim: the workspace (deleted with it) or nobody (kept).
+    SetClaimOwners(Vec<OwnerReference>),
+    /// Make the pod. That it exists already is fine: the next look sees which one it is.
+    CreatePod(Box<Pod>, StartKind),
+    /// Delete the pod with this UID and no other.
+    DeletePod {
+        /// UID of the pod.
+        uid: String,
+    },
+    /// Ask the sidecar of the pod for its report.
+    Ask {
+        /// UID of the pod.
+        pod_uid: String,
+        /// Address of the pod.
+        ip: String,
+    },
+    /// Ask the sidecar of the pod to drain.
+    Drain {
+        /// UID of the pod.
+        pod_uid: String,
+        /// Address of the pod.
+        ip: String,
+        /// On which condition.
+        request: DrainRequest,
+    },
+}
+
+/// An event for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// Whether something is wrong.
+    pub warning: bool,
+    /// CamelCase reason.
+    pub reason: &'static str,
+    /// What happened.
+    pub message: String,
+}
+
+/// When to look again if nothing changes before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Only when something changes.
+    OnChange,
+    /// At this moment.
+    At(Timestamp),
+}
+
+/// A start that has just ended in a ready workspace.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Started {
+    /// How it came about.
+    pub kind: StartKind,
+    /// How long it took.
+    pub took: std::time::Duration,
+}
+
+/// What to do now, in this order: `first`, the status, `then`, the notes.
+///
+/// The status is written with the resource version that the plan was made from. What must not happen on stale
+/// information therefore stands in `then`: it is left out if the write is refused.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// Actions that are right even if the workspace has changed meanwhile.
+    pub first: Vec<Action>,
+    /// The new status, if it differs from the present one.
+    pub status: Option<UserWorkspaceStatus>,
+    /// Actions that follow from the status that was written.
+    pub then: Vec<Action>,
+    /// Events.
+    pub notes: Vec<Note>,
+    /// A start that ended.
+    pub started: Option<Started>,
+    /// When to look again.
+    pub next: Next,
+}

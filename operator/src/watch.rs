@@ -1,0 +1,80 @@
+//! The watches: narrowed by label, trimmed before anything is stored. [client]
+
+use std::fmt::Debug;
+
+use dexorder_crds::keys;
+use futures::{Stream, StreamExt};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimSpec, Pod, PodSpec};
+use kube::{
+    Api, Resource, ResourceExt,
+    runtime::{
+        WatchStreamExt,
+        reflector::{Lookup, Store, reflector, store},
+        watcher::{self, watcher},
+    },
+};
+use serde::de::DeserializeOwned;
+
+/// A store and the stream that fills it and tells what changed.
+pub struct Watched<K: Lookup + Clone + 'static>
+where
+    K::DynamicType: std::hash::Hash + Eq + Clone,
+{
+    /// What the API server has.
+    pub store: Store<K>,
+    /// Each object that was made, changed or deleted.
+    pub changes: futures::stream::BoxStream<'static, Result<K, watcher::Error>>,
+}
+
+/// Watches every object of that API, each trimmed before it is stored.
+pub fn watch<K>(api: Api<K>, config: watcher::Config, trim: fn(&mut K)) -> Watched<K>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+{
+    let (store, writer) = store();
+    let events = watcher(api, config).default_backoff().modify(trim);
+    let changes = reflector(writer, events).touched_objects().boxed();
+    Watched { store, changes: logged(changes).boxed() }
+}
+
+/// Only what belongs to workspaces.
+pub fn of_workspaces() -> watcher::Config {
+    watcher::Config::default().labels(&format!(
+        "app.kubernetes.io/managed-by={},{}",
+        keys::MANAGED_BY,
+        keys::WORKSPACE_LABEL
+    ))
+}
+
+/// The managed fields are the larger part of most objects, and nobody reads them here.
+pub fn trim<K: Resource>(object: &mut K) {
+    object.managed_fields_mut().clear();
+}
+
+/// Of a pod the plan reads its owners, its node and its status.
+pub fn trim_pod(pod: &mut Pod) {
+    trim(pod);
+    pod.metadata.annotations = None;
+    let node_name = pod.spec.take().and_then(|spec| spec.node_name);
+    pod.spec = Some(PodSpec { node_name, ..PodSpec::default() });
+}
+
+/// Of a claim the plan reads its owners, its user and its phase.
+pub fn trim_claim(claim: &mut PersistentVolumeClaim) {
+    trim(claim);
+    claim.annotations_mut().retain(|key, _| key == keys::USER_ID);
+    claim.spec = Some(PersistentVolumeClaimSpec::default());
+}
+
+fn logged<K>(
+    changes: impl Stream<Item = Result<K, watcher::Error>>,
+) -> impl Stream<Item = Result<K, watcher::Error>>
+where
+    K: Resource<DynamicType = ()>,
+{
+    changes.inspect(|change| {
+        if let Err(error) = change {
+            tracing::warn!(kind = %K::kind(&()), %error, "a watch broke off and is tried again");
+        }
+    })
+}

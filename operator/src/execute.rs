@@ -243,7 +243,7 @@ impl Context {
         match tokio::time::timeout(API_TIMEOUT, self.recorder.publish(&event, &reference)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                tracing::warn!(%error, workspace = %workspace.name_any(), "failed to publish an event")
+                tracing::warn!(%error, workspace = %workspace.name_any(), "failed to publish an event");
             }
             Err(_) => tracing::warn!(workspace = %workspace.name_any(), "no answer to an event"),
         }

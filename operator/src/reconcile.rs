@@ -195,7 +195,7 @@ fn requeue(next: Next, now: Timestamp) -> Requeue {
     match next {
         Next::OnChange => Requeue::await_change(),
         Next::At(moment) => {
-            Requeue::requeue(Duration::try_from(moment - now).unwrap_or_default().max(SHORTEST))
+            Requeue::requeue(Duration::try_from(moment.duration_since(now)).unwrap_or_default().max(SHORTEST))
         }
     }
 }

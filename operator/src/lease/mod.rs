@@ -74,7 +74,7 @@ impl Election {
                 Ok(true) => renewed = Instant::now(),
                 Ok(false) => return LeaseError::Lost,
                 Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "the lease was not renewed")
+                    tracing::warn!(error = &error as &dyn std::error::Error, "the lease was not renewed");
                 }
             }
             if renewed.elapsed() > RENEW_DEADLINE {

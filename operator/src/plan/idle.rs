@@ -53,7 +53,6 @@ impl Planner<'_> {
         .unwrap_or(self.now)
     }
 
-
     /// The deadline in the status is renewed when it has passed, not at each look: one write a timeout at most.
     fn show_deadline(&mut self, last: Timestamp, due: Timestamp) {
         let shown = self.draft.status.idle_deadline_time.as_ref().map(|time| time.0);

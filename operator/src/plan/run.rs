@@ -200,7 +200,9 @@ impl Planner<'_> {
         if !same || self.before.ready_time.is_none() {
             self.draft.status.ready_time = Some(seconds(self.now));
             let since = memory.start.as_ref().map(|start| start.at).or(pod.created);
-            if let Some(took) = since.and_then(|since| std::time::Duration::try_from(self.now - since).ok()) {
+            if let Some(took) =
+                since.and_then(|since| std::time::Duration::try_from(self.now.duration_since(since)).ok())
+            {
                 self.draft.status.start_duration = Some(dexorder_crds::Duration::from_std(took));
                 let kind = memory.start.as_ref().map_or(StartKind::Restart, |start| start.what);
                 self.started = Some(Started { kind, took });

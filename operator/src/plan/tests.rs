@@ -1,1 +1,6 @@
+//! The plan as a table: what is observed on the left, what is done on the right.
 
+mod fixtures;
+mod idleness;
+mod starting;
+mod stopping;

@@ -1,0 +1,254 @@
+//! Workspaces, pods and claims to plan about.
+
+use dexorder_crds::{
+    Access, Auth, AuthMode, IdleTimeoutPolicy, OperatingMode, RetentionPolicy, TierStorage, UserWorkspace,
+    UserWorkspaceSpec, UserWorkspaceStatus, WorkspaceTier, WorkspaceTierSpec, keys,
+};
+use dexorder_protocol::control::{DrainOutcome, Report};
+use k8s_openapi::{
+    api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimStatus, Pod, PodCondition, PodStatus},
+    apimachinery::pkg::{
+        api::resource::Quantity,
+        apis::meta::v1::{ObjectMeta, OwnerReference, Time},
+    },
+    jiff::{SignedDuration, Timestamp},
+};
+
+use crate::{
+    build::Settings,
+    plan::{Action, Memory, Observed, Plan, Seen, plan},
+};
+
+/// The moment at which every scene begins.
+pub(super) const START: i64 = 1_800_000_000;
+pub(super) const IDLE_SECONDS: i64 = 900;
+pub(super) const USER: &str = "trader1";
+
+/// A workspace and everything around it, to be changed by a test before it plans.
+#[derive(Clone, Debug)]
+pub(super) struct Scene {
+    pub(super) workspace: UserWorkspace,
+    pub(super) tier: Option<WorkspaceTier>,
+    pub(super) pod: Option<Pod>,
+    pub(super) claim: Option<PersistentVolumeClaim>,
+    pub(super) memory: Memory,
+    pub(super) now: Timestamp,
+}
+
+pub(super) fn tier() -> WorkspaceTier {
+    let spec = WorkspaceTierSpec {
+        idle_timeout: IdleTimeoutPolicy { default: "15m".parse().unwrap(), most: "1h".parse().unwrap() },
+        max_lifetime: None,
+        access: Access::Full,
+        auth_modes: vec![AuthMode::Gateway],
+        storage: TierStorage {
+            size: Quantity("1Gi".to_owned()),
+            storage_class_name: None,
+            retention_policy: RetentionPolicy::Retain,
+        },
+        image: Some("dexorder/agent:1".to_owned()),
+        resources: None,
+        runtime_class_name: None,
+        scheduling: None,
+        warm_pool: None,
+        max_concurrent_starts: None,
+    };
+    WorkspaceTier::new("standard", spec)
+}
+
+pub(super) fn scene() -> Scene {
+    let spec = UserWorkspaceSpec {
+        user_id: USER.to_owned(),
+        tier: "standard".to_owned(),
+        auth: Auth { mode: AuthMode::Gateway, direct: None },
+        idle_timeout: None,
+        operating_mode: OperatingMode::Auto,
+        storage: None,
+        repository: None,
+        template: None,
+    };
+    let mut workspace = UserWorkspace::new("w1", spec);
+    workspace.metadata.uid = Some("uid-w1".to_owned());
+    workspace.metadata.namespace = Some("dexorder".to_owned());
+    workspace.metadata.generation = Some(1);
+    Scene {
+        workspace,
+        tier: Some(tier()),
+        pod: None,
+        claim: None,
+        memory: Memory::default(),
+        now: Timestamp::from_second(START).unwrap(),
+    }
+}
+
+impl Scene {
+    pub(super) fn plan(&self) -> Plan {
+        let settings = Settings::default();
+        let observed = Observed {
+            workspace: &self.workspace,
+            tier: self.tier.as_ref(),
+            pod: self.pod.as_ref(),
+            claim: self.claim.as_ref(),
+            memory: &self.memory,
+            settings: &settings,
+        };
+        plan(&observed, self.now)
+    }
+
+    /// Plans and takes over the status that was planned.
+    pub(super) fn step(&mut self) -> Plan {
+        let plan = self.plan();
+        if let Some(status) = &plan.status {
+            self.workspace.status = Some(status.clone());
+        }
+        plan
+    }
+
+    pub(super) fn wait(&mut self, seconds: i64) -> &mut Self {
+        self.now += SignedDuration::from_secs(seconds);
+        self
+    }
+
+    pub(super) fn touch(&mut self, value: &str) -> &mut Self {
+        self.workspace
+            .metadata
+            .annotations
+            .get_or_insert_default()
+            .insert(keys::TOUCHED_AT.to_owned(), value.to_owned());
+        self
+    }
+
+    pub(super) fn bound_claim(&mut self) -> &mut Self {
+        let mut claim = PersistentVolumeClaim {
+            status: Some(PersistentVolumeClaimStatus {
+                phase: Some("Bound".to_owned()),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        claim.metadata.annotations = Some([(keys::USER_ID.to_owned(), USER.to_owned())].into());
+        self.claim = Some(claim);
+        self
+    }
+
+    pub(super) fn pod(&mut self, uid: &str, ip: Option<&str>, ready: bool) -> &mut Self {
+        self.pod = Some(Pod {
+            metadata: ObjectMeta {
+                name: Some("ws-w1".to_owned()),
+                uid: Some(uid.to_owned()),
+                creation_timestamp: Some(Time(self.now)),
+                owner_references: Some(vec![OwnerReference {
+                    uid: "uid-w1".to_owned(),
+                    ..Default::default()
+                }]),
+                ..Default::default()
+            },
+            spec: None,
+            status: Some(PodStatus {
+                phase: Some(if ready { "Running" } else { "Pending" }.to_owned()),
+                pod_ip: ip.map(str::to_owned),
+                conditions: Some(vec![PodCondition {
+                    type_: "Ready".to_owned(),
+                    status: if ready { "True" } else { "False" }.to_owned(),
+                    ..Default::default()
+                }]),
+                ..Default::default()
+            }),
+        });
+        self
+    }
+
+    pub(super) fn pod_terminates(&mut self) -> &mut Self {
+        if let Some(pod) = &mut self.pod {
+            pod.metadata.deletion_timestamp = Some(Time(self.now));
+        }
+        self
+    }
+
+    pub(super) fn pod_status(&mut self) -> &mut PodStatus {
+        self.pod.as_mut().unwrap().status.as_mut().unwrap()
+    }
+
+    /// A workspace that has become ready on pod `p1`.
+    pub(super) fn running() -> Self {
+        let mut scene = scene();
+        scene.bound_claim().step();
+        scene.pod("p1", Some("10.0.0.1"), true).step();
+        scene
+    }
+
+    /// A workspace that was stopped for idleness.
+    pub(super) fn suspended() -> Self {
+        let mut scene = Self::running();
+        scene.wait(IDLE_SECONDS);
+        scene.report(0, START);
+        scene.step();
+        scene.memory.drain = Some(Seen { at: scene.now, what: crate::plan::Drain::Done(drained()) });
+        scene.step();
+        scene.pod_terminates().step();
+        scene.pod = None;
+        scene.step();
+        scene
+    }
+
+    /// The sidecar of pod `p1` was asked just now.
+    pub(super) fn report(&mut self, in_flight: u32, last_activity: i64) -> &mut Self {
+        self.memory.pod_uid = Some("p1".to_owned());
+        self.memory.report = Some(Seen {
+            at: self.now,
+            what: Report {
+                start_time: Timestamp::from_second(START).unwrap(),
+                last_activity_time: Timestamp::from_second(last_activity).unwrap(),
+                in_flight,
+                open_streams: 0,
+                busy: Vec::new(),
+                agent_ready: true,
+                agent_ready_time: None,
+                draining: false,
+                saved_commit: None,
+            },
+        });
+        self
+    }
+
+    pub(super) fn status(&self) -> UserWorkspaceStatus {
+        self.workspace.status.clone().unwrap_or_default()
+    }
+
+    /// Status and reason of a condition, such as `True/Ready`.
+    pub(super) fn condition(&self, type_: &str) -> String {
+        self.status()
+            .conditions
+            .iter()
+            .find(|condition| condition.type_ == type_)
+            .map_or_else(String::new, |condition| format!("{}/{}", condition.status, condition.reason))
+    }
+}
+
+pub(super) fn drained() -> DrainOutcome {
+    DrainOutcome {
+        drained: true,
+        reason: None,
+        report: None,
+        saved_commit: Some("c0ffee".to_owned()),
+        clean: true,
+        cancelled: 0,
+        error: None,
+    }
+}
+
+/// The actions of a plan by name, in order.
+pub(super) fn names(plan: &Plan) -> Vec<&'static str> {
+    plan.first
+        .iter()
+        .chain(&plan.then)
+        .map(|action| match action {
+            Action::CreateClaim(_) => "CreateClaim",
+            Action::SetClaimOwners(_) => "SetClaimOwners",
+            Action::CreatePod(..) => "CreatePod",
+            Action::DeletePod { .. } => "DeletePod",
+            Action::Ask { .. } => "Ask",
+            Action::Drain { .. } => "Drain",
+        })
+        .collect()
+}

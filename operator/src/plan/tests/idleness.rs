@@ -1,0 +1,85 @@
+//! When a workspace counts as idle.
+
+use k8s_openapi::jiff::SignedDuration;
+
+use super::fixtures::{IDLE_SECONDS, START, Scene, names};
+use crate::plan::{Action, Next, Seen};
+use dexorder_protocol::control::DrainMode;
+
+#[test]
+fn nothing_is_asked_before_the_deadline() {
+    let mut scene = Scene::running();
+    let plan = scene.wait(IDLE_SECONDS - 1).step();
+    assert!(names(&plan).is_empty());
+    assert_eq!(plan.next, Next::At(scene.now + SignedDuration::from_secs(1)));
+}
+
+#[test]
+fn at_the_deadline_the_sidecar_is_asked_and_nothing_is_stopped_without_its_answer() {
+    let mut scene = Scene::running();
+    assert_eq!(names(&scene.wait(IDLE_SECONDS).step()), ["Ask"]);
+    scene.memory.pod_uid = Some("p1".to_owned());
+    scene.memory.silence = Some(Seen { at: scene.now, what: "refused".to_owned() });
+    let plan = scene.step();
+    assert!(names(&plan).is_empty());
+    assert_eq!(plan.next, Next::At(scene.now + SignedDuration::from_secs(10)));
+    assert_eq!(names(&scene.wait(10).step()), ["Ask"]);
+    assert_eq!(scene.condition("Ready"), "True/Ready");
+}
+
+#[test]
+fn an_idle_workspace_is_drained_only_if_nothing_has_happened_since() {
+    let mut scene = Scene::running();
+    let plan = scene.wait(IDLE_SECONDS).report(0, START).step();
+    assert_eq!(scene.condition("Ready"), "False/Draining");
+    let Some(Action::Drain { request, .. }) = plan.then.first() else {
+        panic!("{:?}", plan.then);
+    };
+    assert_eq!(request.mode, DrainMode::IfIdle);
+    assert_eq!(request.idle_since_time.map(|time| time.as_second()), Some(START));
+}
+
+#[test]
+fn activity_moves_the_deadline() {
+    let mut scene = Scene::running();
+    let plan = scene.wait(IDLE_SECONDS).report(0, START + 600).step();
+    assert!(names(&plan).is_empty());
+    assert_eq!(scene.status().last_activity_time.unwrap().0.as_second(), START + 600);
+    assert_eq!(scene.status().idle_deadline_time.unwrap().0.as_second(), START + 600 + IDLE_SECONDS);
+    assert_eq!(scene.condition("Ready"), "True/Ready");
+}
+
+#[test]
+fn a_call_that_runs_past_the_deadline_keeps_the_workspace() {
+    let mut scene = Scene::running();
+    scene.wait(IDLE_SECONDS);
+    let mut writes = 0;
+    for _ in 0..100 {
+        let plan = scene.report(1, START).step();
+        writes += usize::from(plan.status.is_some());
+        assert!(!names(&plan).contains(&"Drain"));
+        let Next::At(next) = plan.next else { panic!("{:?}", plan.next) };
+        assert!(next > scene.now);
+        scene.now = next;
+        assert_eq!(names(&scene.step()), ["Ask"]);
+    }
+    assert_eq!(scene.condition("Ready"), "True/Ready");
+    let hours = (scene.now.as_second() - START) / IDLE_SECONDS;
+    assert!(writes <= usize::try_from(hours).unwrap() + 100, "{writes} writes");
+}
+
+#[test]
+fn a_stale_report_is_no_reason_to_stop() {
+    let mut scene = Scene::running();
+    scene.wait(IDLE_SECONDS - 100).report(0, START).step();
+    assert_eq!(names(&scene.wait(200).step()), ["Ask"]);
+}
+
+#[test]
+fn a_workspace_that_is_kept_awake_has_no_deadline() {
+    let mut scene = Scene::running();
+    scene.workspace.spec.operating_mode = dexorder_crds::OperatingMode::Running;
+    let plan = scene.wait(1_000_000).step();
+    assert!(names(&plan).is_empty());
+    assert_eq!(scene.status().idle_deadline_time, None);
+}

@@ -1,0 +1,38 @@
+# The commands of the project. `make help` lists them.
+
+.DEFAULT_GOAL := help
+.PHONY: help up down token test check test-unit test-agent test-cluster generate bench
+
+help: ## lists these commands
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
+
+up: ## brings a cluster, builds and installs everything, waits for an example workspace (CLUSTER=local|current|kind)
+	@tests/local/up
+
+down: ## takes it all away
+	@tests/local/down
+
+token: ## prints a bearer token of the local gateway: make token USER=trader1
+	@tests/local/token "$(USER)"
+
+test: ## runs every test, with the set-up that it needs
+	@tests/all
+
+check: ## formatting, lints, licences, generated files
+	@tests/check
+
+test-unit: ## the tests of the Rust crates
+	cargo test --workspace --locked
+
+test-agent: ## the tests of the agent
+	agent/run-tests
+
+test-cluster: ## the tests on a real cluster: needs make up
+	tests/e2e/run
+
+generate: ## writes what is generated from the Rust types
+	@tests/generate
+
+bench: ## measures resume and memory: needs make up
+	tests/bench/run resume
+	tests/bench/run memory

@@ -1,0 +1,19 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2034 # read by the scripts that source this one
+# The cluster of this machine's own, for `make up`.
+
+prepare_machine() { tests/cluster/install; }
+
+start_cluster() {
+  tests/cluster/up
+  CLUSTER_KUBECONFIG=$LOCAL/kubeconfig
+  export KUBECONFIG=$CLUSTER_KUBECONFIG
+}
+
+load_images() { tests/cluster/load-image "$LOCAL"/images/*.tar; }
+
+# The node's address is reachable from this machine and from nowhere else.
+gateway_settings() {
+  GATEWAY_URL=http://10.210.0.2:30080
+  printf 'gateway: {service: {type: NodePort, nodePort: 30080}}\n' >"$LOCAL/service-values.yaml"
+}

@@ -41,7 +41,7 @@ PAUSE_IMAGE=localhost/dexorder/pause:1
 }
 
 # Tools that `install` got for this checkout alone, or for this user.
-PATH=$PATH:$LOCAL/toolchain/bin:${CARGO_HOME:-$HOME/.cargo}/bin
+PATH=$LOCAL/toolchain/bin:$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
 export BUILDAH_ISOLATION=chroot STORAGE_DRIVER=overlay
 
 say() { printf '%s\n' "cluster: $*"; }

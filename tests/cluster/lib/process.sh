@@ -48,7 +48,9 @@ start() {
   say "starting $name"
   mkdir -p "$LOGS" "$PIDS"
   # The pid is the program's own: setsid and nsenter both replace themselves.
-  PATH=$BIN:$PATH setsid nsenter --net="/run/netns/$NETNS" -- "$@" >>"$LOGS/$name.log" 2>&1 </dev/null 9>&- &
+  # No descriptor of the caller stays open: something may wait for its end.
+  PATH=$BIN:$PATH setsid nsenter --net="/run/netns/$NETNS" -- "$@" \
+    >>"$LOGS/$name.log" 2>&1 </dev/null 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- &
   pid=$!
   disown "$pid"
   echo "$pid $(start_time "$pid") $(boot_id) $wanted" >"$PIDS/$name"

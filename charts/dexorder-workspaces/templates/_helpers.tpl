@@ -31,10 +31,12 @@ app.kubernetes.io/instance: {{ .root.Release.Name }}
 {{- define "dexorder.gatewayConfig" -}}
 {{- $gateway := .Values.gateway -}}
 {{- $publicUrl := include "dexorder.publicUrl" . -}}
-{{- if not $gateway.auth.issuers }}{{ fail "gateway.auth.issuers is empty: name at least one OpenID issuer, or nobody can log in" }}{{ end -}}
-{{- $issuers := list -}}
-{{- range $gateway.auth.issuers -}}
-{{- $issuers = append $issuers (merge (dict) . (dict "audience" (printf "%s/mcp" $publicUrl))) -}}
+{{- $issuers := $gateway.auth.issuers -}}
+{{- if not $issuers }}{{ fail "gateway.auth.issuers is empty: name at least one OpenID issuer, or nobody can log in" }}{{ end -}}
+{{- range $issuers -}}
+{{- if and (gt (len $issuers) 1) (not (hasKey . "userIdPrefix")) -}}
+{{- fail (printf "gateway.auth.issuers: %s has no userIdPrefix: with more than one issuer each needs its own, or '' where the users are the same people" .issuer) -}}
+{{- end -}}
 {{- end -}}
 listen: 0.0.0.0:8080
 managementListen: 0.0.0.0:9090
@@ -50,6 +52,8 @@ wake:
   {{- toYaml $gateway.wake | nindent 2 }}
 limits:
   {{- toYaml $gateway.limits | nindent 2 }}
+shutdown:
+  {{- toYaml $gateway.shutdown | nindent 2 }}
 allowedOrigins:
   {{- toYaml $gateway.allowedOrigins | nindent 2 }}
 {{- end }}

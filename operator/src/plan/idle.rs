@@ -28,6 +28,13 @@ impl Planner<'_> {
             self.next = Next::At(due);
             return;
         }
+        if self.touch() != self.draft.status.observed_touch {
+            // Somebody has just asked for it: that counts as activity.
+            self.draft.status.observed_touch = self.touch();
+            self.show_deadline(self.now, self.now + timeout);
+            self.next = Next::At(self.now + timeout);
+            return;
+        }
         match &memory.report {
             Some(report) if report.at >= due && !works(&report.what) => self.stop_idle(pod, &report.what),
             _ => self.ask(pod, memory),

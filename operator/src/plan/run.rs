@@ -182,12 +182,14 @@ impl Planner<'_> {
         let started = memory.start.as_ref().map(|start| start.at).or(pod.created);
         let endpoint = pod.ip.as_deref().map(build::endpoint);
         let name = self.child_name();
+        let touch = self.touch();
         let status = &mut self.draft.status;
         status.pod_name = Some(name);
         status.pod_uid = Some(pod.uid.clone());
         status.endpoint = endpoint;
         if !same {
             status.start_time = started.map(seconds);
+            status.observed_touch = touch;
             status.ready_time = None;
             status.last_activity_time = None;
             status.idle_deadline_time = None;

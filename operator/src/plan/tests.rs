@@ -1,6 +1,7 @@
 //! The plan as a table: what is observed on the left, what is done on the right.
 
 mod fixtures;
+mod histories;
 mod idleness;
 mod starting;
 mod stopping;

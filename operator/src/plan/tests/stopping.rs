@@ -42,6 +42,9 @@ fn a_touch_that_was_acted_on_wakes_once() {
     let mut scene = Scene::running();
     scene.touch("t1").wait(IDLE_SECONDS).report(0, START).step();
     assert_eq!(scene.status().observed_touch.as_deref(), Some("t1"));
+    assert_eq!(scene.condition("Ready"), "True/Ready", "a touch counts as activity");
+    scene.wait(IDLE_SECONDS).report(0, START).step();
+    assert_eq!(scene.condition("Ready"), "False/Draining");
     scene.memory.drain = Some(Seen { at: scene.now, what: Drain::Done(drained()) });
     scene.step();
     scene.pod = None;

@@ -204,7 +204,8 @@ impl World {
             Action::Drain { pod_uid, request, .. } => {
                 self.scene.memory = self.scene.memory.about(Some(&pod_uid));
                 self.scene.memory.pod_uid = Some(pod_uid);
-                let idle_since = request.idle_since_time.map_or(i64::MAX, |time| time.as_second());
+                let idle_since =
+                    request.idle_since_time.map_or(i64::MAX, k8s_openapi::jiff::Timestamp::as_second);
                 if self.silent {
                     self.scene.memory.silence = Some(Seen { at: self.scene.now, what: "silent".to_owned() });
                 } else if self.draining

@@ -36,7 +36,7 @@ fn an_idle_workspace_is_drained_only_if_nothing_has_happened_since() {
         panic!("{:?}", plan.then);
     };
     assert_eq!(request.mode, DrainMode::IfIdle);
-    assert_eq!(request.idle_since_time.map(|time| time.as_second()), Some(START));
+    assert_eq!(request.idle_since_time.map(k8s_openapi::jiff::Timestamp::as_second), Some(START));
 }
 
 #[test]

@@ -1,0 +1,178 @@
+"""A workspace that nobody uses stops at its timeout; one that works does not; a touch wakes it."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from support.mcp_http import headers, payload
+from support.waiting import eventually
+from support.workspace import parse_time
+
+if TYPE_CHECKING:
+    from support.kubectl import Kubectl, Object
+    from support.users import User
+    from support.workspace import Workspace
+
+SLOW = '''"""Takes its time."""
+
+import time
+
+import numpy as np
+
+
+def compute(close: np.ndarray, *, seconds: float = 1.0) -> np.ndarray:
+    time.sleep(seconds)
+    return close
+'''
+TOUCH = "dexorder.io/touched-at"
+SLACK = timedelta(seconds=6)
+"""How much later than its deadline a suspend may come on a busy two-core machine."""
+
+
+def touch(workspace: Workspace) -> None:
+    """Wake it as a person would."""
+    now = datetime.now(UTC).isoformat()
+    workspace.kubectl.run("annotate", "uws", workspace.name, "--overwrite", f"{TOUCH}={now}")
+
+
+def test_an_unused_workspace_is_suspended_at_its_timeout_and_keeps_its_claim(user: User) -> None:
+    workspace = user.make_workspace(idleTimeout="6s")
+    workspace.wait("Ready")
+    assert workspace.status["idleDeadlineTime"]
+    workspace.wait("Suspended", within=40)
+
+    status = workspace.status
+    quiet = parse_time(status["suspendTime"]) - parse_time(status["readyTime"])
+    assert timedelta(seconds=5) <= quiet <= timedelta(seconds=6) + SLACK
+    assert status["suspendReason"] == "Idle"
+    for kind, reason in [("Ready", "Suspended"), ("Suspended", "Idle")]:
+        found = workspace.condition(kind)
+        assert found is not None
+        assert found.reason == reason
+    assert "endpoint" not in status
+    assert workspace.pod is None
+    assert workspace.claim is not None
+
+
+def test_a_call_that_runs_past_the_deadline_keeps_its_workspace(user: User) -> None:
+    """A run of 9 s with an idle timeout of 5 s: the workspace is not idle, and is suspended only after the run."""
+    workspace = user.make_workspace(idleTimeout="5s")
+    user.mcp.call("save_indicator", name="slow", source=SLOW)
+    before = workspace.pod_uid
+    run = user.mcp.call("run_indicator", name="slow", parameters={"seconds": 9.0}, last=1)
+    ended = datetime.now(UTC)
+    assert run["milliseconds"] >= 9000
+    assert workspace.pod_uid == before
+    assert "suspendTime" not in workspace.status
+
+    workspace.wait_reason("Ready", "Suspended", within=40)
+    assert parse_time(workspace.status["suspendTime"]) - ended >= timedelta(seconds=4)
+
+
+def test_calls_that_keep_coming_keep_it_awake(user: User) -> None:
+    workspace = user.make_workspace(idleTimeout="5s")
+    user.mcp.call("save_indicator", name="slow", source=SLOW)
+    before = workspace.pod_uid
+    for _ in range(4):
+        user.mcp.call("run_indicator", name="slow", parameters={"seconds": 3.0}, last=1)
+    assert workspace.pod_uid == before
+    assert "suspendTime" not in workspace.status
+
+
+def test_a_client_that_only_listens_does_not_keep_it_awake(user: User) -> None:
+    """An open stream of a forgotten tab is no activity."""
+    workspace = user.make_workspace(idleTimeout="5s")
+    mcp = user.mcp
+    mcp.tools()
+    opened, closed = threading.Event(), threading.Event()
+
+    def listen() -> None:
+        method, params = "subscriptions/listen", {"notifications": {"resourcesListChanged": True}}
+        sent = {**mcp.credentials, **headers(method, params)}
+        with mcp.http.stream("POST", mcp.url, json=payload(method, params), headers=sent) as stream:
+            if stream.headers.get("content-type", "").startswith("text/event-stream"):
+                opened.set()
+            for _ in stream.iter_bytes():
+                pass
+        closed.set()
+
+    listener = threading.Thread(target=listen, daemon=True)
+    listener.start()
+    assert opened.wait(10), "the stream did not open"
+    workspace.wait_reason("Ready", "Suspended", within=40)
+    assert closed.wait(10), "the stream stayed open after the workspace was stopped"
+
+
+def test_a_touch_wakes_a_suspended_workspace(user: User) -> None:
+    workspace = user.make_workspace(idleTimeout="5s")
+    workspace.wait("Suspended", within=60)
+    touch(workspace)
+    workspace.wait("Ready")
+    assert workspace.status["observedTouch"] == workspace.resource["metadata"]["annotations"][TOUCH]
+
+
+def test_a_request_wakes_a_suspended_workspace_and_is_held_until_it_answers(user: User) -> None:
+    workspace = user.make_workspace(idleTimeout="5s")
+    workspace.wait("Suspended", within=60)
+    assert "run_indicator" in user.mcp.tools()
+    workspace.wait("Ready")
+
+
+def test_many_requests_at_once_wake_it_once(user: User) -> None:
+    workspace = user.make_workspace(operatingMode="Suspended")
+    workspace.wait_reason("Ready", "Suspended")
+    workspace.change(operatingMode="Auto")
+    answers: list[Any] = []
+    callers = [threading.Thread(target=lambda: answers.append(user.mcp.tools())) for _ in range(8)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert len(answers) == len(callers)
+    assert workspace.status.get("restarts", 0) == 0
+
+
+def test_a_request_that_meets_the_suspend_is_answered(user: User) -> None:
+    """Calls are sent just when the idle workspace drains and stops: none is lost, each is held for the next pod."""
+    workspace = user.make_workspace(idleTimeout="5s")
+    user.mcp.tools()
+    before = workspace.pod_uid
+    eventually(
+        "the workspace drains",
+        lambda: (found := workspace.condition("Ready")) is not None and found.reason != "Ready",
+        within=40,
+        every=0.05,
+    )
+    for number in range(3):
+        user.mcp.call("set_user_profile", text=f"profile {number}")
+    assert user.mcp.read("context://user-profile").strip() == "profile 2"
+    assert workspace.pod_uid not in (None, before)
+
+
+def test_a_restart_of_the_operator_keeps_the_idle_deadline(user: User, system: Kubectl) -> None:
+    """The clock of idleness is not the operator's memory: it goes on where it was."""
+    workspace = user.make_workspace(idleTimeout="20s")
+    workspace.wait("Ready")
+    deadline = workspace.status["idleDeadlineTime"]
+    restart_operator(system)
+    assert workspace.status["idleDeadlineTime"] == deadline
+    workspace.wait("Suspended", within=60)
+    late = parse_time(workspace.status["suspendTime"]) - parse_time(deadline)
+    assert timedelta(seconds=-2) <= late <= SLACK
+
+
+def restart_operator(system: Kubectl) -> None:
+    """Delete the operator's pods and wait until others lead."""
+    selector = "--selector=app.kubernetes.io/component=operator"
+    before = {pod["metadata"]["uid"] for pod in system.list("pods", selector)}
+    assert before, "the operator has no pod"
+    system.run("delete", "pods", selector, "--wait=false")
+
+    def replaced() -> list[Object] | None:
+        pods = [pod for pod in system.list("pods", selector) if pod["metadata"]["uid"] not in before]
+        return pods or None
+
+    eventually("the operator's next pod", replaced, within=60)
+    system.run("rollout", "status", "deployment/dexorder-operator", "--timeout=60s", timeout=70)

@@ -62,6 +62,7 @@ pub fn pod(
             runtime_class_name: tier.and_then(|tier| tier.spec.runtime_class_name.clone()),
             security_context: Some(PodSecurityContext {
                 run_as_non_root: Some(true),
+                run_as_user: Some(AGENT_ID),
                 run_as_group: Some(AGENT_ID),
                 fs_group: Some(AGENT_ID),
                 fs_group_change_policy: Some("OnRootMismatch".to_owned()),

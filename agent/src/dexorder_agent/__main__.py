@@ -7,7 +7,7 @@ import sys
 
 def main() -> int:
     """Start the agent; the exit status is 0 after an orderly end and 2 for a wrong setting."""
-    from dexorder_agent import log
+    from dexorder_agent import log, startup
     from dexorder_agent.settings import Settings
 
     log.configure()
@@ -16,10 +16,12 @@ def main() -> int:
     except ValueError as error:
         print(f"dexorder-agent: {error}", file=sys.stderr)
         return 2
+    startup.prepare()
     import asyncio
 
     from dexorder_agent.serve import serve
 
+    startup.finish()
     asyncio.run(serve(settings))
     return 0
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from mcp.server.caching import CacheHint
 from mcp.server.mcpserver import MCPServer
@@ -14,14 +15,10 @@ from mcp_types import Tool as ListedTool
 from dexorder_agent import __version__
 from dexorder_agent.errors import WorkspaceError
 from dexorder_agent.resources import resources
-from dexorder_agent.tools.context import ContextTools
-from dexorder_agent.tools.conversation import ConversationTools
-from dexorder_agent.tools.files import FileTools
-from dexorder_agent.tools.history import HistoryTools
-from dexorder_agent.tools.indicators import IndicatorTools
-from dexorder_agent.tools.strategies import StrategyTools
-from dexorder_agent.tools.toolbox import Toolbox
 from dexorder_agent.workspace import Workspace
+
+if TYPE_CHECKING:
+    from dexorder_agent.tools.toolbox import Toolbox
 
 INSTRUCTIONS = """The trading workspace of one user: indicators and strategies in Python, price series, context and conversations, kept in \
 a git repository. Every change is committed; history_log and history_restore bring old versions back."""
@@ -48,16 +45,15 @@ class WorkspaceServer(MCPServer[None]):
                 "server/discover": private,
             },
         )
-        self._read_only = workspace.settings.read_only
+        self._workspace = workspace
         self.active_calls = 0
-        self.toolbox = Toolbox(
-            IndicatorTools(workspace),
-            StrategyTools(workspace),
-            ContextTools(workspace),
-            ConversationTools(workspace),
-            FileTools(workspace),
-            HistoryTools(workspace),
-        )
+
+    @cached_property
+    def toolbox(self) -> Toolbox:
+        """The tools, imported when they are first needed: a resource can be read before."""
+        from dexorder_agent.tools.all import toolbox
+
+        return toolbox(self._workspace)
 
     async def list_tools(self) -> list[ListedTool]:
         """All tools, in a fixed order."""
@@ -80,7 +76,7 @@ class WorkspaceServer(MCPServer[None]):
         tool, effect = self.toolbox.get(name), self.toolbox.effect(name)
         if tool is None or effect is None:
             raise ToolError(f"Unknown tool: {name[:80]}")
-        if self._read_only and not effect.read_only:
+        if self._workspace.settings.read_only and not effect.read_only:
             raise ToolError(f"{name} changes the workspace, and this workspace is read-only")
         unknown = sorted(set(arguments) - set(tool.parameters.get("properties", {})))
         if unknown:

@@ -1,0 +1,135 @@
+"""A running agent, and the official client that talks to it over its socket."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from mcp.client.client import Client
+from mcp.client.streamable_http import streamable_http_client
+
+MODERN, LEGACY = "2026-07-28", "legacy"
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
+    """The condition's value as soon as it is true."""
+    end = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise TimeoutError("the condition didn't come true")
+        time.sleep(0.005)
+
+
+class Agent:
+    """An agent process with a repository in a folder of its own."""
+
+    def __init__(self, folder: Path, **environment: str) -> None:
+        self.folder = folder
+        self.repository = folder / "repository"
+        self.socket = folder / "agent.sock"
+        self._environment = environment
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> Agent:
+        """Start the process and wait for its socket."""
+        self.socket.unlink(missing_ok=True)
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": "/tmp",
+            "DEXORDER_REPOSITORY": str(self.repository),
+            "DEXORDER_AGENT_SOCKET": str(self.socket),
+            "DEXORDER_USER_ID": "trader1",
+            **self._environment,
+        }
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen([sys.executable, "-m", "dexorder_agent"], env=environment, stderr=log)
+        process = self.process
+
+        def answering() -> bool:
+            assert process.poll() is None, (self.folder / "log").read_text()
+            return self.socket.exists()
+
+        wait_until(answering)
+        return self
+
+    def kill(self) -> None:
+        """End the process as a node that loses power would."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> int:
+        """Ask the process to end; its exit status."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(30)
+
+    def request(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, bytes]:
+        """One plain HTTP request."""
+        connection = http.client.HTTPConnection("localhost", timeout=30)
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.settimeout(30)
+        connection.sock.connect(str(self.socket))
+        try:
+            connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+            response = connection.getresponse()
+            return response.status, response.read()
+        finally:
+            connection.close()
+
+    def status(self) -> dict[str, Any]:
+        """What the sidecar sees."""
+        code, body = self.request("GET", "/lifecycle/status")
+        assert code == 200
+        return dict(json.loads(body))
+
+    def git(self, *command: str) -> str:
+        """Run the machine's git on the repository."""
+        return subprocess.run(
+            ["git", "-c", "safe.directory=*", *command], cwd=self.repository, check=True, capture_output=True, text=True
+        ).stdout
+
+    @contextlib.asynccontextmanager
+    async def client(self, mode: str = MODERN) -> AsyncIterator[Client]:
+        """The official client, in the newest protocol revision or with the old handshake."""
+        transport = httpx2.AsyncHTTPTransport(uds=str(self.socket))
+        async with (
+            httpx2.AsyncClient(transport=transport, timeout=60) as http_client,
+            Client(streamable_http_client("http://localhost/mcp", http_client=http_client), mode=mode, cache=None) as client,
+        ):
+            yield client
+
+    async def call(self, tool: str, mode: str = MODERN, /, **arguments: Any) -> dict[str, Any]:
+        """Call a tool that is expected to succeed; its structured result."""
+        async with self.client(mode) as client:
+            result = await client.call_tool(tool, arguments)
+        assert not result.is_error, result.content
+        assert result.structured_content is not None
+        return dict(result.structured_content)
+
+    async def fails(self, tool: str, /, **arguments: Any) -> str:
+        """Call a tool that is expected to give an error; its text."""
+        async with self.client() as client:
+            result = await client.call_tool(tool, arguments)
+        assert result.is_error, result.structured_content
+        return str(getattr(result.content[0], "text", ""))
+
+    async def read(self, uri: str, mode: str = MODERN) -> str:
+        """The text of a resource."""
+        async with self.client(mode) as client:
+            result = await client.read_resource(uri)
+        return str(getattr(result.contents[0], "text", ""))

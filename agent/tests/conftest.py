@@ -1,0 +1,31 @@
+"""Fixtures: one agent for tests that only look or add names of their own, a new one where a test needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support import Agent
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
+    """An agent that all tests share. Its runs may take 2 seconds."""
+    running = Agent(tmp_path_factory.mktemp("shared"), DEXORDER_RUN_SECONDS="2").start()
+    yield running
+    assert running.stop() == 0
+
+
+@pytest.fixture
+def new_agent(tmp_path: Path) -> Iterator[Agent]:
+    """An agent that isn't started yet; ended after the test."""
+    created = Agent(tmp_path)
+    yield created
+    if created.process is not None and created.process.poll() is None:
+        created.kill()

@@ -1,0 +1,163 @@
+"""What was acknowledged survives a kill at any moment."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import signal
+from pathlib import Path
+
+import httpx2
+import pytest
+from mcp import MCPError
+from support import Agent, wait_until
+
+pytestmark = pytest.mark.anyio
+
+
+async def write_until_killed(agent: Agent, writer: int, acknowledged: dict[str, str]) -> None:
+    number = 0
+    try:
+        async with agent.client() as client:
+            while True:
+                number += 1
+                path, content = f"notes/{writer}-{number % 3}.md", f"{writer}: {number}\n"
+                result = await client.call_tool("write_file", {"path": path, "content": content})
+                if result.is_error:
+                    return
+                acknowledged[path] = content
+                acknowledged[f"commit {result.structured_content['commit']}"] = path  # type: ignore[index]
+    except (MCPError, httpx2.HTTPError, OSError, ExceptionGroup):
+        return
+
+
+async def test_kills_in_the_middle_of_writes_lose_nothing(new_agent: Agent) -> None:
+    acknowledged: dict[str, str] = {}
+    chance = random.Random(7)
+    for _ in range(5):
+        new_agent.start()
+        writers = [asyncio.create_task(write_until_killed(new_agent, writer, acknowledged)) for writer in range(3)]
+        enough = len(acknowledged) + chance.randint(3, 12)
+        async with asyncio.timeout(20):
+            while len(acknowledged) < enough:
+                await asyncio.sleep(chance.uniform(0.001, 0.01))
+        new_agent.kill()
+        await asyncio.wait(writers)
+        check(new_agent, acknowledged, exact=False)
+    new_agent.start()
+    await new_agent.call("write_file", path="notes/last.md", content="last\n")
+    check(new_agent, acknowledged, exact=True)
+    assert len([key for key in acknowledged if key.startswith("commit ")]) > 10
+
+
+def check(agent: Agent, acknowledged: dict[str, str], *, exact: bool) -> None:
+    """Every acknowledged commit is reachable, and every file holds what was acknowledged or something written after it."""
+    agent.git("fsck", "--strict", "--no-dangling")
+    commits = set(agent.git("rev-list", "HEAD").split())
+    for key, value in acknowledged.items():
+        if key.startswith("commit "):
+            assert key.split()[1] in commits
+        else:
+            number = int((agent.repository / key).read_text().split()[1])
+            assert number >= int(value.split()[1])
+    if exact:
+        assert agent.git("status", "--porcelain") == ""
+        assert not list(agent.repository.rglob(".dexorder-tmp-*"))
+
+
+async def test_what_a_crash_left_is_committed_as_recovered(new_agent: Agent) -> None:
+    new_agent.start()
+    await new_agent.call("write_file", path="notes/a.md", content="a\n")
+    new_agent.kill()
+    (new_agent.repository / "notes/b.md").write_text("b\n")
+    (new_agent.repository / "notes/a.md").write_text("changed\n")
+    (new_agent.repository / "notes/.dexorder-tmp-x").write_text("half")
+    (new_agent.repository / ".git/index.lock").touch()
+    (new_agent.repository / ".git/refs/heads/main.lock").touch()
+    new_agent.start()
+    wait_until(lambda: "recovered" in new_agent.git("log", "-1", "--format=%s"))
+    assert new_agent.git("show", "HEAD:notes/b.md") == "b\n"
+    assert new_agent.git("show", "HEAD:notes/a.md") == "changed\n"
+    assert new_agent.git("status", "--porcelain") == ""
+    assert (await new_agent.call("write_file", path="notes/c.md", content="c\n"))["changed"]
+
+
+@pytest.mark.parametrize("damage", [b"", b"DIRC garbage"])
+async def test_a_damaged_index_is_made_anew(new_agent: Agent, damage: bytes) -> None:
+    new_agent.start()
+    saved = await new_agent.call("write_file", path="notes/a.md", content="a\n")
+    new_agent.kill()
+    (new_agent.repository / ".git/index").write_bytes(damage)
+    new_agent.start()
+    again = await new_agent.call("write_file", path="notes/b.md", content="b\n")
+    assert new_agent.git("rev-parse", f"{again['commit']}~1").strip() == saved["commit"]
+    assert new_agent.git("status", "--porcelain") == ""
+
+
+async def test_a_new_repository_is_whole_whenever_the_process_is_killed(tmp_path: Path) -> None:
+    for number in range(6):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        agent = Agent(folder).start()
+        await asyncio.sleep(number * 0.02)
+        agent.kill()
+        if agent.repository.exists():
+            agent.git("fsck", "--strict")
+            assert agent.git("status", "--porcelain") == ""
+        agent.start()
+        assert "Trading workspace" in (await agent.call("read_file", path="README.md"))["content"]
+        assert agent.git("rev-list", "--count", "HEAD").strip() == "1"
+        assert [entry.name for entry in folder.iterdir() if entry.name.startswith(".dexorder-tmp-")] == []
+        agent.kill()
+
+
+async def test_a_new_repository_has_working_files_and_says_where_its_data_is_from(agent: Agent) -> None:
+    first = agent.git("rev-list", "--max-parents=0", "HEAD").strip()
+    files = agent.git("ls-tree", "-r", "--name-only", first).split()
+    assert {f"indicators/{name}.py" for name in ("sma", "ema", "rsi", "macd", "bollinger", "atr")} <= set(files)
+    assert {"strategies/sma_cross.py", "strategies/rsi_reversion.py", "data/ibm-daily.csv", ".gitignore"} <= set(files)
+    assert "public domain" in (await agent.call("read_file", path="data/ibm-daily.md"))["content"]
+
+
+async def test_the_sidecars_questions(new_agent: Agent) -> None:
+    new_agent.start()
+    saved = await new_agent.call("write_file", path="notes/a.md", content="a\n")
+    assert new_agent.status() == {"ready": True, "busy": [], "commit": saved["commit"]}
+    (new_agent.repository / "notes/by-hand.md").write_text("by hand\n")
+    code, body = new_agent.request("POST", "/lifecycle/save")
+    assert code == 200
+    answer = json.loads(body)
+    assert answer["clean"] is True
+    assert new_agent.git("show", f"{answer['commit']}:notes/by-hand.md") == "by hand\n"
+    code, body = new_agent.request("POST", "/lifecycle/save")
+    assert json.loads(body) == answer
+
+
+async def test_a_save_that_fails_says_so(new_agent: Agent) -> None:
+    new_agent.start()
+    await new_agent.call("read_file", path="README.md")
+    (new_agent.repository / "notes.md").write_text("x\n")
+    (new_agent.repository / ".git/index.lock").touch()
+    code, body = new_agent.request("POST", "/lifecycle/save")
+    assert code == 500 and "can't be saved" in json.loads(body)["error"]
+    assert "can't be committed" in await new_agent.fails("write_file", path="notes/a.md", content="a\n")
+    (new_agent.repository / ".git/index.lock").unlink()
+    again = await new_agent.call("write_file", path="notes/a.md", content="a\n")
+    assert new_agent.git("show", f"{again['commit']}:notes/a.md") == "a\n"
+
+
+async def test_an_orderly_end_finishes_the_call_saves_and_exits_0(new_agent: Agent) -> None:
+    new_agent.start()
+    source = "import time\ndef compute(close):\n    time.sleep(1)\n    return close\n"
+    await new_agent.call("save_indicator", name="slow", source=source)
+    running = asyncio.create_task(new_agent.call("run_indicator", name="slow", last=1))
+    while new_agent.status()["busy"] != ["run_indicator slow"]:
+        await asyncio.sleep(0.005)
+    (new_agent.repository / "by-hand.md").write_text("by hand\n")
+    assert new_agent.process is not None
+    new_agent.process.send_signal(signal.SIGTERM)
+    assert (await running)["outputs"]["slow"] == [202.91]
+    assert await asyncio.to_thread(new_agent.process.wait, 20) == 0
+    assert not new_agent.socket.exists()
+    assert new_agent.git("show", "HEAD:by-hand.md") == "by hand\n"

@@ -1,0 +1,20 @@
+"""Settings and names."""
+
+from __future__ import annotations
+
+import pytest
+
+from dexorder_agent.settings import Settings
+
+
+def test_defaults_are_those_of_the_pod() -> None:
+    settings = Settings.from_environment({})
+    assert str(settings.repository) == "/workspace/repository"
+    assert str(settings.socket) == "/run/dexorder/agent.sock"
+    assert not settings.read_only
+
+
+@pytest.mark.parametrize(("name", "value"), [("DEXORDER_ACCESS", "readonly"), ("DEXORDER_RUN_SECONDS", "ten"), ("DEXORDER_RUN_SECONDS", "0")])
+def test_a_wrong_value_is_named(name: str, value: str) -> None:
+    with pytest.raises(ValueError, match=name):
+        Settings.from_environment({name: value})

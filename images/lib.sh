@@ -80,25 +80,34 @@ agent_files() {
 }
 
 # host_settings FOLDER: sets HOST_SETTINGS to arguments that give the build this machine's way to the package
-# registries: pip's settings, and the certificates. They are mounted while the build runs and are no part of the image.
+# registries: pip's settings, with the files that they name, and the machine's certificates. All of it is mounted while
+# the build runs and is no part of the image.
 host_settings() {
-  local line key value
+  local line key value word words target bundle=${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}
   local -A settings=()
   HOST_SETTINGS=()
+  if [[ -f $bundle ]]; then settings[cert]=$bundle; fi
   # pip lists its files first and the environment last: a later value replaces an earlier one.
   while IFS= read -r line; do
     key=${line%%=*} value=${line#*=}
     [[ $key == global.* || $key == :env:.* ]] || continue
     value=${value#\'} value=${value%\'}
     settings[${key##*.}]=$value
-  done < <({ python3 -m pip config list 2>/dev/null || true; } | sort -r; pip_environment)
+  done < <({ python3 -m pip config list 2>/dev/null || true; } | LC_ALL=C sort -r; pip_environment)
   printf '[global]\n' >"$1/pip.conf"
   for key in "${!settings[@]}"; do
-    printf '%s = %s\n' "$key" "${settings[$key]}" >>"$1/pip.conf"
-    mount_if_path "${settings[$key]}"
+    words=
+    for word in ${settings[$key]}; do
+      if [[ $word == /* && -e $word ]]; then
+        target=/run/host/$key-${#HOST_SETTINGS[@]}
+        HOST_SETTINGS+=(--volume "$word:$target:ro")
+        word=$target
+      fi
+      words+=" $word"
+    done
+    printf '%s =%s\n' "$key" "$words" >>"$1/pip.conf"
   done
   HOST_SETTINGS+=(--volume "$1/pip.conf:/etc/pip.conf:ro")
-  if [[ -d /etc/ssl/certs ]]; then HOST_SETTINGS+=(--volume /etc/ssl/certs:/etc/ssl/certs:ro); fi
 }
 
 # The variables PIP_* as pip itself lists them, for a machine whose Python has no pip.
@@ -106,16 +115,6 @@ pip_environment() {
   env | sed -n 's/^PIP_\([A-Z_]*\)=\(.*\)$/\1 \2/p' | while read -r key value; do
     key=${key,,}
     printf ":env:.%s='%s'\n" "${key//_/-}" "$value"
-  done
-}
-
-# A setting that names files or folders of this machine needs them at the same place in the build.
-mount_if_path() {
-  local word
-  for word in $1; do
-    if [[ $word == /* && -e $word && $word != /etc/ssl/certs* && " ${HOST_SETTINGS[*]} " != *" $word:$word:ro "* ]]; then
-      HOST_SETTINGS+=(--volume "$word:$word:ro")
-    fi
   done
 }
 

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Names, addresses and small helpers that every command of the cluster shares.
+# Names, addresses and small functions that every command of the cluster shares.
 
 # shellcheck disable=SC2034 # read by the files that source this one
 {

@@ -1,0 +1,24 @@
+//! The gateway of Dexorder Workspaces: authenticates users, wakes their workspaces, and passes MCP on.
+//!
+//! It reads workspaces from a watch and writes nothing but the `UserWorkspace`: it creates one, and touches it.
+
+mod app;
+mod auth;
+mod clock;
+pub mod config;
+mod expiring;
+mod identity;
+mod management;
+mod mcp;
+mod metadata;
+mod metrics;
+mod refusal;
+pub mod run;
+pub mod server;
+pub mod telemetry;
+mod wake;
+mod workspaces;
+
+pub use auth::FetchError;
+pub use auth::keys::KeysError;
+pub use identity::SignerError;

@@ -1,0 +1,239 @@
+//! Which headers pass between client and sidecar. Requests pass by a list of what is known to be needed: whatever
+//! else a client sends may be a credential. Responses pass except for what is known to end here.
+
+use dexorder_protocol::headers::PREFIX;
+use http::header::{
+    ACCEPT, ACCEPT_LANGUAGE, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, PROXY_AUTHENTICATE, SET_COOKIE, TE,
+    TRAILER, TRANSFER_ENCODING, UPGRADE, USER_AGENT, WWW_AUTHENTICATE,
+};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::refusal::Refusal;
+
+const FORWARDED: [HeaderName; 8] = [
+    ACCEPT,
+    ACCEPT_LANGUAGE,
+    CONTENT_TYPE,
+    USER_AGENT,
+    HeaderName::from_static("last-event-id"),
+    HeaderName::from_static("traceparent"),
+    HeaderName::from_static("tracestate"),
+    HeaderName::from_static("baggage"),
+];
+const MCP_PREFIX: &str = "mcp-";
+
+/// Headers that decide what a request is: two of them could be read differently by two programs.
+const SINGLE: [&str; 5] =
+    ["mcp-protocol-version", "mcp-session-id", "mcp-method", "mcp-name", "content-type"];
+
+/// Headers of a response that end at the gateway: those of one connection, and what a workspace must not say to the
+/// clients of all.
+const NOT_FOR_CLIENT: [HeaderName; 10] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    PROXY_AUTHENTICATE,
+    SET_COOKIE,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    WWW_AUTHENTICATE,
+];
+const CORS_PREFIX: &str = "access-control-";
+
+/// The headers of the request to the sidecar, without the identity.
+pub(super) fn to_sidecar(headers: &HeaderMap) -> Result<HeaderMap, Refusal> {
+    for name in SINGLE {
+        if headers.get_all(name).iter().nth(1).is_some() {
+            return Err(Refusal::DoubledHeader(name));
+        }
+    }
+    let passes = |name: &HeaderName| name.as_str().starts_with(MCP_PREFIX) || FORWARDED.contains(name);
+    Ok(headers.iter().filter(|(name, _)| passes(name)).fold(HeaderMap::new(), |mut map, (name, value)| {
+        map.append(name, value.clone());
+        map
+    }))
+}
+
+/// Makes the sidecar's headers those of the response to the client.
+pub(super) fn to_client(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in named.iter().chain(&NOT_FOR_CLIENT) {
+        headers.remove(name);
+    }
+    let private: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| name.as_str().starts_with(PREFIX) || name.as_str().starts_with(CORS_PREFIX))
+        .cloned()
+        .collect();
+    for name in private {
+        headers.remove(name);
+    }
+    if is_event_stream(headers) {
+        headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+}
+
+/// Checks what a POST says of its body and of the answer that it takes.
+pub(super) fn check_post(headers: &HeaderMap) -> Result<(), Refusal> {
+    if essence(headers) != Some("application/json".to_owned()) {
+        return Err(Refusal::ContentType);
+    }
+    if accepts(headers, "application/json") && accepts(headers, "text/event-stream") {
+        Ok(())
+    } else {
+        Err(Refusal::NotAcceptable("application/json and text/event-stream"))
+    }
+}
+
+/// Checks that a GET takes a stream.
+pub(super) fn check_get(headers: &HeaderMap) -> Result<(), Refusal> {
+    if accepts(headers, "text/event-stream") {
+        Ok(())
+    } else {
+        Err(Refusal::NotAcceptable("text/event-stream"))
+    }
+}
+
+pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {
+    essence(headers).as_deref() == Some("text/event-stream")
+}
+
+/// The media type without its parameters.
+fn essence(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+    value.split(';').next().map(|essence| essence.trim().to_ascii_lowercase())
+}
+
+/// Whether a media type is acceptable. A client that says nothing takes everything.
+fn accepts(headers: &HeaderMap, wanted: &str) -> bool {
+    let mut said = false;
+    for range in
+        headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).flat_map(|v| v.split(','))
+    {
+        said = true;
+        let range = range.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        let fits = match range.strip_suffix("/*") {
+            Some("*") => true,
+            Some(kind) => wanted.split('/').next() == Some(kind),
+            None => range == wanted,
+        };
+        if fits {
+            return true;
+        }
+    }
+    !said
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in pairs {
+            map.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        map
+    }
+
+    fn names(headers: &HeaderMap) -> Vec<&str> {
+        let mut names: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        names
+    }
+
+    #[test]
+    fn a_request_passes_what_the_agent_needs_and_no_credential() {
+        let headers = map(&[
+            ("authorization", "Bearer secret"),
+            ("cookie", "a=b"),
+            ("x-api-key", "secret"),
+            ("dexorder-identity", "forged"),
+            ("dexorder-user", "someone-else"),
+            ("host", "gateway.example"),
+            ("origin", "https://chat.example"),
+            ("connection", "mcp-session-id"),
+            ("transfer-encoding", "chunked"),
+            ("x-forwarded-for", "1.2.3.4"),
+            ("accept-encoding", "gzip"),
+            ("content-length", "12"),
+            ("accept", "application/json, text/event-stream"),
+            ("content-type", "application/json"),
+            ("mcp-protocol-version", "2026-07-28"),
+            ("mcp-param-symbol", "BTC"),
+            ("mcp-param-symbol", "ETH"),
+            ("traceparent", "00-1-2-01"),
+        ]);
+        let passed = to_sidecar(&headers).unwrap();
+        assert_eq!(
+            names(&passed),
+            ["accept", "content-type", "mcp-param-symbol", "mcp-protocol-version", "traceparent"]
+        );
+        assert_eq!(passed.get_all("mcp-param-symbol").iter().count(), 2);
+    }
+
+    #[test]
+    fn a_header_that_decides_may_not_stand_twice() {
+        for name in SINGLE {
+            let mut headers = HeaderMap::new();
+            headers.append(name, HeaderValue::from_static("a"));
+            headers.append(name, HeaderValue::from_static("b"));
+            assert!(matches!(to_sidecar(&headers), Err(Refusal::DoubledHeader(told)) if told == name));
+        }
+    }
+
+    #[test]
+    fn a_response_passes_except_for_what_ends_here() {
+        let mut headers = map(&[
+            ("content-type", "text/event-stream"),
+            ("mcp-session-id", "s"),
+            ("x-new", "1"),
+            ("retry-after", "1"),
+            ("connection", "close, x-hop"),
+            ("x-hop", "1"),
+            ("transfer-encoding", "chunked"),
+            ("set-cookie", "a=b"),
+            ("www-authenticate", "Bearer"),
+            ("dexorder-reason", "Draining"),
+            ("access-control-allow-origin", "*"),
+        ]);
+        to_client(&mut headers);
+        assert_eq!(
+            names(&headers),
+            ["cache-control", "content-type", "mcp-session-id", "retry-after", "x-accel-buffering", "x-new"]
+        );
+    }
+
+    #[test]
+    fn a_post_must_be_json_and_take_both_forms_of_answer() {
+        let post = |content: &'static str, accept: &'static str| {
+            check_post(&map(&[("content-type", content), ("accept", accept)]))
+        };
+        for accept in [
+            "application/json, text/event-stream",
+            "text/event-stream;q=0.9,Application/JSON",
+            "*/*",
+            "application/*, text/*",
+        ] {
+            assert!(post("application/json; charset=utf-8", accept).is_ok(), "{accept}");
+        }
+        assert!(check_post(&map(&[("content-type", "application/json")])).is_ok());
+        for accept in ["application/json", "text/event-stream", "text/html", ""] {
+            assert!(matches!(post("application/json", accept), Err(Refusal::NotAcceptable(_))), "{accept}");
+        }
+        for content in ["text/plain", "application/jsonp", ""] {
+            assert!(matches!(post(content, "*/*"), Err(Refusal::ContentType)), "{content}");
+        }
+        assert!(check_get(&map(&[("accept", "text/event-stream")])).is_ok());
+        assert!(check_get(&map(&[("accept", "application/json")])).is_err());
+    }
+}

@@ -1,0 +1,241 @@
+//! The MCP endpoint. A request passes in this order: origin, token, headers, body, workspace, sidecar. What is refused
+//! on the way never wakes a workspace.
+
+mod headers;
+mod message;
+mod origin;
+mod relay;
+mod upstream;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use bytes::Bytes;
+use dexorder_protocol::headers::IDENTITY;
+use dexorder_protocol::jsonrpc;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use serde_json::Value;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::app::App;
+use crate::auth::AuthError;
+use crate::metrics::Outcome;
+use crate::refusal::Refusal;
+use crate::wake::{Pod, Purpose, Trouble};
+use relay::Relay;
+use upstream::Sent;
+pub(crate) use upstream::Upstream;
+
+/// How long the body of a request may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// The body of a request without a valid token is read up to this size, for its id.
+const READ_FOR_ID: usize = 64 * 1024;
+const READ_FOR_ID_TIMEOUT: Duration = Duration::from_secs(1);
+/// Pause before a pod whose agent is not up is asked again: its sidecar has held the request already.
+const AGENT_PAUSE: Duration = Duration::from_millis(50);
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// A request that was checked.
+struct Checked {
+    user: String,
+    purpose: Purpose,
+    method: Method,
+    headers: HeaderMap,
+    body: Bytes,
+    /// The id of the JSON-RPC request.
+    id: Option<Value>,
+}
+
+/// A refusal with the id of the request that it answers.
+struct Refused {
+    refusal: Refusal,
+    id: Option<Value>,
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Self { refusal, id: None }
+    }
+}
+
+/// Serves the endpoint.
+pub(crate) async fn serve(State(app): State<Arc<App>>, request: Request<Body>) -> Response {
+    let begun = Instant::now();
+    let number = app.next_request_id();
+    let method = request.method().clone();
+    let page = origin::check(request.headers(), &app.config.allowed_origins);
+    let (mut response, outcome) = match page.clone() {
+        Ok(Some(_)) if method == Method::OPTIONS => {
+            (origin::preflight(request.headers()), Outcome::Forwarded)
+        }
+        Ok(_) => answer(&app, request, begun).await,
+        Err(refusal) => refuse(&app, &refusal.into()),
+    };
+    app.metrics.request(&method, outcome);
+    let headers = response.headers_mut();
+    if let Ok(Some(origin)) = page {
+        origin::permit(headers, origin);
+    }
+    if let Ok(value) = HeaderValue::from_str(&number) {
+        headers.insert(REQUEST_ID, value);
+    }
+    tracing::debug!(
+        request = number,
+        %method,
+        status = response.status().as_u16(),
+        outcome = outcome.as_str(),
+        milliseconds = begun.elapsed().as_secs_f64() * 1000.0,
+        "request"
+    );
+    response
+}
+
+async fn answer(app: &App, request: Request<Body>, begun: Instant) -> (Response, Outcome) {
+    let checked = match check(app, request).await {
+        Ok(checked) => checked,
+        Err(refused) => return refuse(app, &refused),
+    };
+    match forward(app, &checked, begun + app.config.wake_timeout).await {
+        Ok(response) => {
+            app.metrics.response_head(begun.elapsed());
+            (respond(app, response, checked.purpose), Outcome::Forwarded)
+        }
+        Err(refusal) => refuse(app, &Refused { refusal, id: checked.id }),
+    }
+}
+
+fn refuse(app: &App, refused: &Refused) -> (Response, Outcome) {
+    let Refused { refusal, id } = refused;
+    if let Refusal::Auth(error) = refusal {
+        app.metrics.auth_failure(*error);
+    }
+    (refusal.response(id.clone(), &app.metadata_url), Outcome::Refused(refusal.reason()))
+}
+
+/// Checks who asks and whether it is a request. Nothing of the cluster is touched.
+async fn check(app: &App, request: Request<Body>) -> Result<Checked, Refused> {
+    let (parts, body) = request.into_parts();
+    let Parts { method, headers, .. } = parts;
+    if !matches!(method, Method::POST | Method::GET | Method::DELETE) {
+        return Err(Refusal::Method.into());
+    }
+    let user = match app.auth.authenticate(&headers).await {
+        Ok(user) => user,
+        Err(error) => return Err(unauthenticated(error, &headers, body).await),
+    };
+    let forwarded = headers::to_sidecar(&headers)?;
+    let checked =
+        |purpose, body, id| Checked { user, purpose, method: method.clone(), headers: forwarded, body, id };
+    match method {
+        Method::POST => {
+            headers::check_post(&headers)?;
+            let body = read_body(&headers, body, app.config.body_limit).await?;
+            let message = message::read(&body)
+                .map_err(|refusal| Refused { id: jsonrpc::request_id(&body), refusal })?;
+            let purpose = if message.listens { Purpose::Listen } else { Purpose::Work };
+            Ok(checked(purpose, body, message.id))
+        }
+        Method::GET => {
+            headers::check_get(&headers)?;
+            Ok(checked(Purpose::Listen, Bytes::new(), None))
+        }
+        // Ends a session, if the agent keeps one: nothing that a stopped workspace would be woken for.
+        _ => Ok(checked(Purpose::Listen, Bytes::new(), None)),
+    }
+}
+
+/// A small body is read before the refusal, so that it can name the request that it answers.
+async fn unauthenticated(error: AuthError, headers: &HeaderMap, body: Body) -> Refused {
+    let length =
+        headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    let id = match length {
+        Some(1..=READ_FOR_ID) => {
+            match timeout(READ_FOR_ID_TIMEOUT, Limited::new(body, READ_FOR_ID).collect()).await {
+                Ok(Ok(body)) => jsonrpc::request_id(&body.to_bytes()),
+                _ => None,
+            }
+        }
+        _ => None,
+    };
+    Refused { refusal: Refusal::Auth(error), id }
+}
+
+async fn read_body(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Refusal> {
+    let announced =
+        headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > limit as u64) {
+        return Err(Refusal::TooLarge(limit));
+    }
+    match timeout(BODY_TIMEOUT, Limited::new(body, limit).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::TooLarge(limit)),
+        Ok(Err(_)) => Err(Refusal::BodyBroken),
+        Err(_) => Err(Refusal::BodyTimeout(BODY_TIMEOUT.as_secs())),
+    }
+}
+
+/// Finds a pod and sends the request. What a sidecar has not begun is sent again, to the next pod if need be; what it
+/// may have begun never is.
+async fn forward(app: &App, checked: &Checked, deadline: Instant) -> Result<Response<Incoming>, Refusal> {
+    let mut trouble: Option<Trouble> = None;
+    loop {
+        let pod = app.connector.connect(&checked.user, trouble.as_ref(), checked.purpose, deadline).await?;
+        match app.upstream.send(request(app, checked, &pod)?).await {
+            Sent::Answered(response) => return Ok(response),
+            Sent::Draining => {
+                app.metrics.retry("Draining");
+                trouble = Some(Trouble::Draining(pod.uid));
+            }
+            Sent::Unreachable => {
+                app.metrics.retry("Unreachable");
+                trouble = Some(Trouble::Unreachable(pod.uid));
+            }
+            Sent::AgentStarting(response) => {
+                if Instant::now() + AGENT_PAUSE >= deadline {
+                    return Ok(response);
+                }
+                app.metrics.retry("AgentStarting");
+                sleep(AGENT_PAUSE).await;
+            }
+            Sent::Distrusted => {
+                tracing::warn!(
+                    workspace = pod.workspace,
+                    "the sidecar refused this gateway's identity: its trusted keys may be out of date"
+                );
+                return Err(Refusal::IdentityRefused);
+            }
+            Sent::BrokeOff => return Err(Refusal::BrokeOff),
+        }
+    }
+}
+
+fn request(app: &App, checked: &Checked, pod: &Pod) -> Result<Request<Full<Bytes>>, Refusal> {
+    let identity = app.signer.identity(&pod.workspace_uid, &checked.user).map_err(|error| {
+        tracing::error!(%error, "no identity could be signed");
+        Refusal::Signing
+    })?;
+    let mut request = Request::new(Full::new(checked.body.clone()));
+    *request.method_mut() = checked.method.clone();
+    *request.uri_mut() = pod.endpoint.uri.clone();
+    *request.headers_mut() = checked.headers.clone();
+    request.headers_mut().insert(HeaderName::from_static(IDENTITY), identity);
+    Ok(request)
+}
+
+fn respond(app: &App, response: Response<Incoming>, purpose: Purpose) -> Response {
+    let (mut parts, body) = response.into_parts();
+    let relay = if headers::is_event_stream(&parts.headers) {
+        let stop = (purpose == Purpose::Listen).then(|| app.shutdown.clone().cancelled_owned());
+        Relay::events(body, app.metrics.stream(), stop)
+    } else {
+        Relay::plain(body)
+    };
+    headers::to_client(&mut parts.headers);
+    Response::from_parts(parts, Body::new(relay))
+}

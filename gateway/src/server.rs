@@ -1,0 +1,139 @@
+//! Starts the gateway, serves its two ports, and stops it without cutting off what runs.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use kube::Client;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::{self, App};
+use crate::auth::FetchError;
+use crate::config::Config;
+use crate::identity::SignerError;
+use crate::management;
+
+/// A client that sends no complete request head within this time is left. Longer than load balancers keep unused
+/// connections, so that it's not the gateway that closes one just when it is used again.
+const HEAD_TIMEOUT: Duration = Duration::from_mins(2);
+/// Pause after a failed accept: most often too many files are open.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Why the gateway can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The keys of an issuer can't be used.
+    #[error(transparent)]
+    Keys(#[from] FetchError),
+    /// The signing key can't be used.
+    #[error(transparent)]
+    Signer(#[from] SignerError),
+    /// A port can't be opened.
+    #[error("can't listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+}
+
+/// A gateway that runs.
+pub struct Running {
+    /// Where clients are served.
+    pub address: SocketAddr,
+    /// Where metrics and probes are served.
+    pub management_address: SocketAddr,
+    shutdown: CancellationToken,
+    served: JoinHandle<()>,
+    managed: JoinHandle<()>,
+    background: JoinHandle<()>,
+}
+
+impl Running {
+    /// Stops accepting, lets running requests end within the configured time, and returns.
+    pub async fn stop(self) {
+        let Self { address: _, management_address: _, shutdown, served, managed, background } = self;
+        shutdown.cancel();
+        if served.await.is_err() {
+            tracing::error!("the server of the clients' port ended badly");
+        }
+        // Metrics stay readable until the last request has ended.
+        managed.abort();
+        background.abort();
+    }
+}
+
+/// Opens the ports and begins to serve.
+pub async fn start(config: Config, client: Client) -> Result<Running, StartError> {
+    let shutdown = CancellationToken::new();
+    let (listen, management_listen) = (config.listen, config.management_listen);
+    let grace = config.shutdown_timeout;
+    let app = Arc::new(App::new(config, client, shutdown.clone()).await?);
+    let (listener, address) = open(listen).await?;
+    let (management, management_address) = open(management_listen).await?;
+    tracing::info!(%address, %management_address, "serving");
+    let background = tokio::spawn({
+        let app = Arc::clone(&app);
+        async move { app.background().await }
+    });
+    let managed = tokio::spawn(serve(
+        management,
+        management::router(Arc::clone(&app)),
+        CancellationToken::new(),
+        grace,
+    ));
+    let served = tokio::spawn(serve(listener, app::router(app), shutdown.clone(), grace));
+    Ok(Running { address, management_address, shutdown, served, managed, background })
+}
+
+async fn open(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |source| StartError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
+/// Serves until the token is cancelled and what ran then has ended, or the grace is over.
+async fn serve(listener: TcpListener, router: Router, stop: CancellationToken, grace: Duration) {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    let connections = GracefulShutdown::new();
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        if stream.set_nodelay(true).is_err() {
+            // The client has left already.
+            continue;
+        }
+        let service = TowerToHyperService::new(router.clone());
+        let connection = connections.watch(http.serve_connection(TokioIo::new(stream), service));
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection ended early");
+            }
+        });
+    }
+    drop(listener);
+    let running = connections.count();
+    if tokio::time::timeout(grace, connections.shutdown()).await.is_err() {
+        tracing::warn!(running, "requests were cut off at the end of the shutdown");
+    }
+}

@@ -1,0 +1,201 @@
+//! From a user to a pod that answers: finds or creates the workspace, wakes it, and waits until its sidecar takes
+//! connections. However many requests wait for one user, one connect runs.
+
+mod decision;
+mod dial;
+mod flights;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dexorder_crds::condition::ready;
+use tokio::time::{Instant, sleep, timeout_at};
+
+pub(crate) use decision::{Obstacle, Pod, Trouble};
+pub(crate) use dial::CONNECT_TIMEOUT;
+
+use crate::metrics::{Metrics, WakeResult, WriteKind};
+use crate::refusal::Refusal;
+use crate::workspaces::{ApiError, Created, Workspace, Workspaces};
+use decision::{Decision, decide};
+use flights::Flights;
+
+/// How often a write is tried while the API server is not available.
+const WRITE_TRIES: u32 = 5;
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// What a request wants of a workspace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To have something done: wakes a stopped workspace.
+    Work,
+    /// To hear of what happens: a stopped workspace stays stopped, or an open client would keep it awake for ever.
+    Listen,
+}
+
+type Outcome = Result<Pod, Refusal>;
+
+/// Finds pods for users.
+pub(crate) struct Connector {
+    inner: Arc<Inner>,
+    flights: Flights<(String, Option<Trouble>), Outcome>,
+}
+
+struct Inner {
+    workspaces: Arc<Workspaces>,
+    metrics: Arc<Metrics>,
+}
+
+impl Connector {
+    pub(crate) fn new(workspaces: Arc<Workspaces>, metrics: Arc<Metrics>) -> Self {
+        Self { inner: Arc::new(Inner { workspaces, metrics }), flights: Flights::new() }
+    }
+
+    /// A pod of the user's workspace that takes connections, by the deadline. `trouble` is what the request found out
+    /// at an earlier try.
+    pub(crate) async fn connect(
+        &self,
+        user: &str,
+        trouble: Option<&Trouble>,
+        purpose: Purpose,
+        deadline: Instant,
+    ) -> Outcome {
+        let current = self.inner.workspaces.current(user);
+        match decide(current.as_deref(), trouble, false) {
+            Decision::Use(pod) => return Ok(pod),
+            Decision::Fail(obstacle) => return Err(Refusal::Obstacle(obstacle)),
+            Decision::Create | Decision::Touch(_) if purpose == Purpose::Listen => {
+                return Err(Refusal::NotAwake);
+            }
+            _ => {}
+        }
+        let _held = self.inner.metrics.hold();
+        let key = (user.to_owned(), trouble.cloned());
+        let flight = self.flights.join(&key, || {
+            let (inner, user, trouble) = (Arc::clone(&self.inner), user.to_owned(), trouble.cloned());
+            async move {
+                let timer = inner.metrics.wake();
+                let outcome = inner.fly(&user, trouble.as_ref()).await;
+                timer.end(match &outcome {
+                    Ok(_) => WakeResult::Awake,
+                    Err(Refusal::Obstacle(_)) => WakeResult::Refused,
+                    Err(_) => WakeResult::Failed,
+                });
+                outcome
+            }
+        });
+        timeout_at(deadline, flight).await.unwrap_or_else(|_| Err(self.inner.late(user)))
+    }
+}
+
+impl Inner {
+    /// Goes on until there is a pod or it is clear that there won't be one. Who waits sets the limit of time.
+    async fn fly(&self, user: &str, trouble: Option<&Trouble>) -> Outcome {
+        self.workspaces.health().listed().await;
+        let mut subscription = self.workspaces.subscribe(user);
+        let mut touched = false;
+        loop {
+            let current = subscription.borrow_and_update().clone();
+            match decide(current.as_deref(), trouble, touched) {
+                Decision::Use(pod) => return Ok(pod),
+                Decision::Fail(obstacle) => return Err(Refusal::Obstacle(obstacle)),
+                Decision::Create => self.create(user).await?,
+                Decision::Touch(name) => {
+                    self.touch(&name).await?;
+                    touched = true;
+                }
+                Decision::Dial(pod) => tokio::select! {
+                    () = dial::dial(pod.endpoint.address) => return Ok(pod),
+                    _ = subscription.changed() => {}
+                },
+                Decision::Wait => {
+                    // The index lives as long as this object and with it the sender.
+                    let _ = subscription.changed().await;
+                }
+            }
+        }
+    }
+
+    async fn create(&self, user: &str) -> Result<(), Refusal> {
+        let created = patiently(|| self.workspaces.find_or_create(user)).await;
+        if !matches!(created, Ok(Created::Found)) {
+            self.metrics.wrote(WriteKind::Create, created.is_ok());
+        }
+        created.map(|_| ()).map_err(Refusal::Api)
+    }
+
+    async fn touch(&self, name: &str) -> Result<(), Refusal> {
+        let touched = patiently(|| self.workspaces.touch(name)).await;
+        self.metrics.wrote(WriteKind::Touch, touched.is_ok());
+        touched.map_err(Refusal::Api)
+    }
+
+    /// The refusal of a request whose time is up: names what the workspace is doing.
+    fn late(&self, user: &str) -> Refusal {
+        if let Some(problem) = self.workspaces.health().problem() {
+            return Refusal::Api(ApiError::Unavailable(problem.to_owned()));
+        }
+        let (state, message) = match self.workspaces.current(user) {
+            Some(workspace) => explain(&workspace),
+            None => ("Missing".to_owned(), "it has not been created yet".to_owned()),
+        };
+        Refusal::Late { state, message }
+    }
+}
+
+/// The condition that says best why a workspace is not there yet.
+fn explain(workspace: &Workspace) -> (String, String) {
+    let failing = [&workspace.accepted, &workspace.storage].into_iter().flatten().find(|state| !state.holds);
+    let ready = workspace.ready.as_ref();
+    // "Starting" says less than what it waits for.
+    let vague = |reason: &str| matches!(reason, ready::PENDING | ready::STARTING | ready::STORAGE_NOT_READY);
+    let state = match (ready, failing) {
+        (Some(ready), Some(failing)) if vague(&ready.reason) => Some(failing),
+        (Some(ready), _) => Some(ready),
+        (None, failing) => failing,
+    };
+    match state {
+        Some(state) => (state.reason.clone(), state.message.clone()),
+        None => (ready::PENDING.to_owned(), "the operator has not taken it up yet".to_owned()),
+    }
+}
+
+/// Tries a call again while the API server is not available.
+async fn patiently<T, F: Future<Output = Result<T, ApiError>>>(call: impl Fn() -> F) -> Result<T, ApiError> {
+    let mut pause = FIRST_PAUSE;
+    let mut tries = 1;
+    loop {
+        match call().await {
+            Err(ApiError::Unavailable(why)) if tries < WRITE_TRIES => {
+                tracing::warn!(why, tries, "a write to the cluster is tried again");
+            }
+            outcome => return outcome,
+        }
+        sleep(pause).await;
+        pause *= 2;
+        tries += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dexorder_crds::condition::storage;
+
+    use super::*;
+    use crate::workspaces::testing::{state, workspace};
+
+    #[test]
+    fn a_late_answer_names_what_it_waits_for() {
+        let reason = |workspace: &Workspace| explain(workspace).0;
+        assert_eq!(reason(&workspace("w", "u")), ready::PENDING);
+        let starting = Workspace { ready: Some(state(false, ready::STARTING)), ..workspace("w", "u") };
+        assert_eq!(reason(&starting), ready::STARTING);
+        let unbound = Workspace { storage: Some(state(false, storage::PENDING)), ..starting };
+        assert_eq!(reason(&unbound), storage::PENDING);
+        let failing = Workspace { ready: Some(state(false, ready::IMAGE_PULL_FAILED)), ..unbound };
+        assert_eq!(
+            explain(&failing),
+            (ready::IMAGE_PULL_FAILED.to_owned(), "about ImagePullFailed".to_owned())
+        );
+    }
+}

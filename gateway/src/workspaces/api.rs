@@ -1,0 +1,193 @@
+//! Reads and writes of workspaces at the API server: find, create, touch. Each has a time limit.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dexorder_crds::{Auth, OperatingMode, UserWorkspace, UserWorkspaceSpec, keys};
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::core::DeserializeGuard;
+use kube::{Api, Client};
+use serde_json::json;
+
+use super::index::{Index, Subscription};
+use super::name;
+use super::record::Workspace;
+use super::watcher::{self, Health};
+use crate::clock;
+use crate::config::Defaults;
+
+const TIMEOUT: Duration = Duration::from_secs(5);
+const MANAGED_BY: &str = "dexorder-gateway";
+
+/// Why the API server did not do what it was asked for.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum ApiError {
+    /// It may do it later.
+    #[error("the cluster does not answer: {0}")]
+    Unavailable(String),
+    /// It won't.
+    #[error("the cluster refuses: {0}")]
+    Refused(String),
+    /// Another user's workspace has the name.
+    #[error("a workspace of another user has the name {0}: an operator must remove it")]
+    NameTaken(String),
+}
+
+/// The workspaces of the one namespace.
+pub(crate) struct Workspaces {
+    api: Api<UserWorkspace>,
+    guarded: Api<DeserializeGuard<UserWorkspace>>,
+    defaults: Defaults,
+    index: Arc<Index>,
+    health: Arc<Health>,
+}
+
+impl Workspaces {
+    pub(crate) fn new(client: Client, namespace: &str, defaults: Defaults) -> Self {
+        Self {
+            api: Api::namespaced(client.clone(), namespace),
+            guarded: Api::namespaced(client, namespace),
+            defaults,
+            index: Arc::default(),
+            health: Arc::new(Health::new()),
+        }
+    }
+
+    /// Follows the cluster, for ever.
+    pub(crate) fn follow(&self) -> impl Future<Output = ()> + use<> {
+        watcher::follow(self.guarded.clone(), Arc::clone(&self.index), Arc::clone(&self.health))
+    }
+
+    pub(crate) fn health(&self) -> &Health {
+        &self.health
+    }
+
+    pub(crate) fn current(&self, user: &str) -> Option<Arc<Workspace>> {
+        self.index.current(user)
+    }
+
+    pub(crate) fn subscribe(&self, user: &str) -> Subscription {
+        self.index.subscribe(user)
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Finds the user's workspace at the API server or creates it. The outcome is in the index then.
+    ///
+    /// The server is asked first because the watch may be behind: a workspace that was applied a moment ago, under
+    /// whatever name, is not doubled.
+    pub(crate) async fn find_or_create(&self, user: &str) -> Result<Created, ApiError> {
+        let selector = ListParams::default().fields(&format!("spec.userId={}", escape(user)));
+        let found = limited(self.guarded.list(&selector)).await?;
+        let mut any = false;
+        for resource in found.items.into_iter().filter_map(|guard| guard.0.ok()) {
+            any |= resource.spec.user_id == user;
+            self.keep(resource);
+        }
+        if any {
+            return Ok(Created::Found);
+        }
+        let name = name::for_user(user);
+        match limited(self.api.create(&PostParams::default(), &self.manifest(&name, user))).await {
+            Ok(resource) => {
+                tracing::info!(workspace = name, "workspace created");
+                self.keep(resource);
+                Ok(Created::New)
+            }
+            Err(error) if error.code == Some(409) => {
+                let resource = limited(self.api.get(&name)).await?;
+                if resource.spec.user_id != user {
+                    return Err(ApiError::NameTaken(name));
+                }
+                self.keep(resource);
+                Ok(Created::Found)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Wakes a workspace: any new value of the annotation counts.
+    pub(crate) async fn touch(&self, name: &str) -> Result<(), ApiError> {
+        let patch = json!({"metadata": {"annotations": {keys::TOUCHED_AT: clock::rfc3339()}}});
+        match limited(self.api.patch(name, &PatchParams::default(), &Patch::Merge(patch))).await {
+            Ok(resource) => self.keep(resource),
+            Err(error) if error.code == Some(404) => self.index.delete(name),
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    fn keep(&self, resource: UserWorkspace) {
+        if let Some(workspace) = Workspace::of(resource) {
+            self.index.apply(workspace);
+        }
+    }
+
+    fn manifest(&self, name: &str, user: &str) -> UserWorkspace {
+        let mut workspace = UserWorkspace::new(
+            name,
+            UserWorkspaceSpec {
+                user_id: user.to_owned(),
+                tier: self.defaults.tier.clone(),
+                auth: Auth { mode: self.defaults.auth_mode, direct: None },
+                idle_timeout: None,
+                operating_mode: OperatingMode::default(),
+                storage: None,
+                repository: None,
+                template: None,
+            },
+        );
+        let label = ("app.kubernetes.io/managed-by".to_owned(), MANAGED_BY.to_owned());
+        workspace.metadata.labels = Some([label].into());
+        workspace.metadata.annotations = Some([(keys::TOUCHED_AT.to_owned(), clock::rfc3339())].into());
+        workspace
+    }
+}
+
+/// How a user came to a workspace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Created {
+    New,
+    Found,
+}
+
+/// A failed call, with the HTTP status if the server answered.
+struct CallError {
+    code: Option<u16>,
+    text: String,
+}
+
+impl From<CallError> for ApiError {
+    fn from(error: CallError) -> Self {
+        match error.code {
+            None | Some(408 | 409 | 429 | 500..) => Self::Unavailable(error.text),
+            Some(_) => Self::Refused(error.text),
+        }
+    }
+}
+
+async fn limited<T>(call: impl Future<Output = kube::Result<T>>) -> Result<T, CallError> {
+    match tokio::time::timeout(TIMEOUT, call).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(kube::Error::Api(status))) => {
+            Err(CallError { code: Some(status.code), text: status.message.clone() })
+        }
+        Ok(Err(error)) => Err(CallError { code: None, text: error.to_string() }),
+        Err(_) => Err(CallError { code: None, text: format!("no answer within {} s", TIMEOUT.as_secs()) }),
+    }
+}
+
+/// Escapes a value of a field selector.
+fn escape(value: &str) -> String {
+    let mut text = String::with_capacity(value.len());
+    for c in value.chars() {
+        if matches!(c, '\\' | ',' | '=') {
+            text.push('\\');
+        }
+        text.push(c);
+    }
+    text
+}

@@ -58,3 +58,17 @@ install_cargo() {
   command -v cargo >/dev/null ||
     die "cargo is needed and could not be had: install Rust with rustup, put 'cargo' in PATH and try again"
 }
+
+# The target of the static programs, and what the checks need. A toolchain that rustup does not manage brings its own.
+install_rust_parts() {
+  local target
+  command -v rustup >/dev/null || return 0
+  target=$(uname -m)-unknown-linux-musl
+  if ! rustup target list --installed | grep -qx "$target"; then
+    say "getting Rust's target $target"
+    rustup target add "$target" >/dev/null 2>&1 || die "rustup could not add the target $target: run 'rustup target add $target' to see why"
+  fi
+  if ! cargo clippy --version >/dev/null 2>&1 || ! cargo fmt --version >/dev/null 2>&1; then
+    rustup component add clippy rustfmt >/dev/null 2>&1 || die "rustup could not add clippy and rustfmt: run 'rustup component add clippy rustfmt' to see why"
+  fi
+}

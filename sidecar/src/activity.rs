@@ -1,0 +1,96 @@
+//! What runs now and when something last happened. Plain bookkeeping: it reads no clock and takes no lock.
+
+use jiff::Timestamp;
+
+/// What a request is to the life of the workspace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Work. It keeps the workspace awake.
+    Call,
+    /// A client that listens for news on an open stream. It doesn't: else a forgotten client would hold the
+    /// workspace forever.
+    Listen,
+}
+
+/// The counts and the last moment of activity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Activity {
+    /// Calls that run.
+    pub in_flight: u32,
+    /// Streams that only listen.
+    pub open_streams: u32,
+    /// When a call last began, ended or carried something.
+    pub last: Timestamp,
+}
+
+impl Activity {
+    /// Nothing has happened since `start`.
+    pub const fn new(start: Timestamp) -> Self {
+        Self { in_flight: 0, open_streams: 0, last: start }
+    }
+
+    /// A request begins.
+    pub fn begin(&mut self, kind: Kind, now: Timestamp) {
+        match kind {
+            Kind::Call => {
+                self.in_flight += 1;
+                self.touch(kind, now);
+            }
+            Kind::Listen => self.open_streams += 1,
+        }
+    }
+
+    /// A request has ended, in whatever way.
+    pub fn end(&mut self, kind: Kind, now: Timestamp) {
+        match kind {
+            Kind::Call => {
+                self.in_flight = self.in_flight.saturating_sub(1);
+                self.touch(kind, now);
+            }
+            Kind::Listen => self.open_streams = self.open_streams.saturating_sub(1),
+        }
+    }
+
+    /// Something passed. A clock that was set back never makes the workspace look more idle than it is.
+    pub fn touch(&mut self, kind: Kind, now: Timestamp) {
+        if kind == Kind::Call {
+            self.last = self.last.max(now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn a_call_counts_from_its_begin_to_its_end() {
+        let mut activity = Activity::new(at(100));
+        activity.begin(Kind::Call, at(110));
+        assert_eq!(activity, Activity { in_flight: 1, open_streams: 0, last: at(110) });
+        activity.touch(Kind::Call, at(115));
+        activity.end(Kind::Call, at(120));
+        assert_eq!(activity, Activity { in_flight: 0, open_streams: 0, last: at(120) });
+    }
+
+    #[test]
+    fn a_listening_stream_is_counted_apart_and_is_no_activity() {
+        let mut activity = Activity::new(at(100));
+        activity.begin(Kind::Listen, at(110));
+        activity.touch(Kind::Listen, at(115));
+        assert_eq!(activity, Activity { in_flight: 0, open_streams: 1, last: at(100) });
+        activity.end(Kind::Listen, at(120));
+        assert_eq!(activity, Activity::new(at(100)));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_does_not_take_activity_back() {
+        let mut activity = Activity::new(at(100));
+        activity.begin(Kind::Call, at(50));
+        assert_eq!(activity.last, at(100));
+    }
+}

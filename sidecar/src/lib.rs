@@ -1,0 +1,18 @@
+//! The sidecar of a workspace's agent: the only way in, and the keeper of the pod's life.
+//!
+//! It checks who calls, passes MCP on to the agent over a unix socket without buffering, knows what runs, and drains
+//! and saves before the pod stops.
+
+pub mod activity;
+pub mod agent;
+mod auth;
+pub mod config;
+mod control;
+mod drain;
+mod gate;
+mod headers;
+mod metrics;
+mod proxy;
+mod refusal;
+mod relay;
+pub mod server;

@@ -1,0 +1,13 @@
+//! The running sidecar between a real HTTP client and a real HTTP server at the agent's socket.
+
+// The lints' own exception for tests does not reach their fixtures.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod agent;
+mod client;
+mod sidecar;
+
+mod draining;
+mod identity;
+mod process;
+mod proxying;

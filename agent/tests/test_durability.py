@@ -96,11 +96,11 @@ async def test_a_damaged_index_is_made_anew(new_agent: Agent, damage: bytes) -> 
 
 
 async def test_a_new_repository_is_whole_whenever_the_process_is_killed(tmp_path: Path) -> None:
-    for number in range(6):
+    for number in range(4):
         folder = tmp_path / str(number)
         folder.mkdir()
         agent = Agent(folder).start()
-        await asyncio.sleep(number * 0.02)
+        await asyncio.sleep(number * 0.04)
         agent.kill()
         if agent.repository.exists():
             agent.git("fsck", "--strict")

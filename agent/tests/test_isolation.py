@@ -74,7 +74,9 @@ async def test_a_cancelled_call_stops_the_code(agent: Agent) -> None:
 async def test_the_code_sees_nothing_of_the_agents_environment(new_agent: Agent) -> None:
     new_agent._environment["API_TOKEN"] = "secret-value"
     new_agent.start()
-    await new_agent.call("save_indicator", name="peek", source="import os\ndef compute(close):\n    print(dict(os.environ))\n    return close\n")
+    await new_agent.call(
+        "save_indicator", name="peek", source="import os\ndef compute(close):\n    print(dict(os.environ))\n    return close\n"
+    )
     printed = (await new_agent.call("run_indicator", name="peek", last=1))["printed"]
     assert "HOME" in printed and "secret-value" not in printed
 

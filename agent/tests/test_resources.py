@@ -58,9 +58,7 @@ async def test_indicators_are_described_from_their_source(agent: Agent) -> None:
 
 async def test_a_file_that_cant_be_read_is_listed_with_its_error_and_never_run(agent: Agent) -> None:
     await agent.call("write_file", path="indicators/broken.py", content="def compute(close:\n    return close\n")
-    await agent.call(
-        "write_file", path="indicators/careless.py", content="import os\nos._exit(1)\n\ndef compute(close): return close\n"
-    )
+    await agent.call("write_file", path="indicators/careless.py", content="import os\nos._exit(1)\n\ndef compute(close): return close\n")
     entries = {entry["name"]: entry for entry in json.loads(await agent.read("indicators://list"))["indicators"]}
     assert "indicators/broken.py line 1" in entries["broken"]["error"]
     assert entries["careless"]["inputs"] == ["close"]

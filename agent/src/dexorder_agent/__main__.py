@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 
 
@@ -10,6 +12,8 @@ def main() -> int:
     from dexorder_agent import log, startup
     from dexorder_agent.settings import Settings
 
+    # As the first process of a container it would not be ended by a signal that it has no handler for. There is nothing to save yet.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     log.configure()
     try:
         settings = Settings.from_environment()

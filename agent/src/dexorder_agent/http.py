@@ -24,9 +24,7 @@ def application(server: WorkspaceServer, workspace: Workspace) -> Starlette:
 
     @server.custom_route("/lifecycle/status", methods=["GET"])  # type: ignore[untyped-decorator]
     async def status(_: Request) -> Response:
-        return JSONResponse(
-            {"ready": True, "busy": list(workspace.pool.running.values()), "commit": workspace.repository.head()}
-        )
+        return JSONResponse({"ready": True, "busy": list(workspace.pool.running.values()), "commit": workspace.repository.head()})
 
     @server.custom_route("/lifecycle/save", methods=["POST"])  # type: ignore[untyped-decorator]
     async def save(_: Request) -> Response:
@@ -39,7 +37,5 @@ def application(server: WorkspaceServer, workspace: Workspace) -> Starlette:
 
     return server.streamable_http_app(
         stateless_http=True,
-        transport_security=TransportSecuritySettings(
-            allowed_hosts=LOCAL, allowed_origins=[f"http://{host}" for host in LOCAL]
-        ),
+        transport_security=TransportSecuritySettings(allowed_hosts=LOCAL, allowed_origins=[f"http://{host}" for host in LOCAL]),
     )

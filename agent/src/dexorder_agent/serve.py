@@ -30,18 +30,19 @@ class UnixServer(Server):
     def __init__(self, app: Starlette, path: Path) -> None:
         super().__init__(Config(app, log_config=None, access_log=False, lifespan="on", ws="none", loop="asyncio", server_header=False))
         self._path = path
-        self._socket: socket.socket | None = None
+        self.answering = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and show the socket."""
         new = self._path.with_name(f".{self._path.name}.new")
         new.unlink(missing_ok=True)
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.bind(str(new))
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listening.bind(str(new))
         # The sidecar has another user ID and the same group.
         os.chmod(new, 0o660)
-        await super().startup(sockets=[self._socket])
+        await super().startup(sockets=[listening])
         new.rename(self._path)
+        self.answering.set()
         event(logger, "answering", socket=str(self._path))
 
     @contextlib.contextmanager
@@ -66,7 +67,7 @@ async def serve(settings: Settings) -> None:
     await asyncio.wait([serving, ending], return_when=asyncio.FIRST_COMPLETED)
     if not serving.done():
         event(logger, "ending", calls=mcp.active_calls)
-        await _until_quiet(mcp, settings.shutdown_seconds)
+        await mcp.quiet(settings.shutdown_seconds)
         # What is still open now are streams that wait for news; they may be cut.
         server.config.timeout_graceful_shutdown = 1
         server.should_exit = True
@@ -82,17 +83,9 @@ async def serve(settings: Settings) -> None:
 
 async def _prepare(server: UnixServer, mcp: WorkspaceServer, workspace: Workspace) -> None:
     """What makes later requests quick, done once the first can be answered."""
-    while not server.started:
-        await asyncio.sleep(0.01)
+    await server.answering.wait()
     await workspace.repository.opened()
     await workspace.pool.start()
     for name in mcp.toolbox.names():
         mcp.toolbox.get(name)
         await asyncio.sleep(0)
-
-
-async def _until_quiet(mcp: WorkspaceServer, seconds: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            while mcp.active_calls:
-                await asyncio.sleep(0.02)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +49,8 @@ class WorkspaceServer(MCPServer[None]):
         )
         self._workspace = workspace
         self.active_calls = 0
+        self._quiet = asyncio.Event()
+        self._quiet.set()
 
     @cached_property
     def toolbox(self) -> Toolbox:
@@ -82,6 +86,7 @@ class WorkspaceServer(MCPServer[None]):
         if unknown:
             raise ToolError(f"{name} has no argument {unknown[0][:80]!r}: its arguments are {', '.join(tool.parameters['properties'])}")
         self.active_calls += 1
+        self._quiet.clear()
         try:
             return await tool.run(arguments, context or Context(mcp_server=self), convert_result=True)  # type: ignore[no-any-return]
         except UnexpectedToolError as error:
@@ -90,3 +95,11 @@ class WorkspaceServer(MCPServer[None]):
             raise
         finally:
             self.active_calls -= 1
+            if self.active_calls == 0:
+                self._quiet.set()
+
+    async def quiet(self, seconds: float) -> None:
+        """Wait until no tool runs, but no longer than this."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._quiet.wait()

@@ -7,6 +7,7 @@ no interest on cash, no dividends.
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 from collections.abc import Sequence
@@ -55,7 +56,7 @@ def backtest(closes: Sequence[float], wanted: Sequence[float], *, cost: float, b
     trades = _trades(positions, equity, cost)
     closed = [trade for trade in trades if trade.closed]
     years = (len(closes) - 1) / bars_per_year
-    returns = [after / before - 1 for before, after in zip(equity, equity[1:], strict=False) if before > 0]
+    returns = [after / before - 1 for before, after in itertools.pairwise(equity) if before > 0]
     deviation = statistics.stdev(returns) if len(returns) > 1 else None
     return Report(
         equity=equity,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import linecache
 import os
 import platform
@@ -32,10 +33,8 @@ def run(job: socket.socket, repository: str) -> None:
         answer = _succeed(header, blobs, repository)
     except BaseException as error:
         answer = wire.pack(_failure(error, header, repository))
-    try:
+    with contextlib.suppress(OSError):
         sys.stdout.flush()
-    except OSError:
-        pass
     job.sendall(answer)
 
 
@@ -69,6 +68,8 @@ def _arrays(returned: Any, outputs: list[str], length: int, function: str) -> li
         raise Unusable(f"{function} returned {len(values)} arrays, but its outputs are {len(outputs)}: {', '.join(outputs)}")
     arrays = []
     for name, value in zip(outputs, values, strict=True):
+        if value is None:
+            raise Unusable(f"the output {name} is None, which is no array of numbers: {function} must return it")
         try:
             array = np.ascontiguousarray(value, dtype=np.float64)
         except (TypeError, ValueError):
@@ -94,7 +95,7 @@ def _failure(error: BaseException, header: dict[str, Any], repository: str) -> d
         return {"ok": False, "error": f"{place}: the code called exit instead of returning a result"}
     what = f"{type(error).__name__}: {str(error)[:MAX_TEXT]}" if str(error) else type(error).__name__
     note = ""
-    if isinstance(error, OSError) and error.errno in (1, 11, 30) or isinstance(error, RuntimeError) and "thread" in str(error):
+    if (isinstance(error, OSError) and error.errno in (1, 11, 30)) or (isinstance(error, RuntimeError) and "thread" in str(error)):
         note = " (a run can't start processes or threads, use the network or write files)"
     return {"ok": False, "error": f"{place}: {what}{note}"}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -156,7 +157,9 @@ class Pool:
                 async with asyncio.timeout(self._limits.seconds):
                     arrays = await self._exchange(job, reader, writer, ended)
             except TimeoutError:
-                raise SandboxError(f"{job.path} ran longer than the {self._limits.seconds:g} s that a run may take and was stopped") from None
+                raise SandboxError(
+                    f"{job.path} ran longer than the {self._limits.seconds:g} s that a run may take and was stopped"
+                ) from None
             finally:
                 writer.close()
             return Outcome(arrays, _text(printed), round((time.perf_counter() - started) * 1000, 3))
@@ -211,10 +214,8 @@ class Pool:
             control.close()
         if process is not None:
             if process.returncode is None:
-                try:
+                with contextlib.suppress(ProcessLookupError):
                     process.kill()
-                except ProcessLookupError:
-                    pass
             await process.wait()
 
 
@@ -239,5 +240,5 @@ def _environment() -> dict[str, str]:
     """Nothing of the agent's environment but where Python and its packages are."""
     kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "VIRTUAL_ENV") if name in os.environ}
     # One thread: children are forked, and the pod has a share of a core.
-    single = {name: "1" for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    single = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     return {**kept, **single, "HOME": "/tmp", "LC_ALL": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}

@@ -35,11 +35,11 @@ def main() -> None:
     gc.freeze()
     control.send(b'{"ready": true}')
     while True:
-        readable, _, _ = select.select([control, wake_read], [], [])
+        readable, _, _ = select.select([control.fileno(), wake_read], [], [])
         if wake_read in readable:
             os.read(wake_read, 512)
             _reap(control, children)
-        if control in readable:
+        if control.fileno() in readable:
             message, descriptors, _, _ = socket.recv_fds(control, MESSAGE_BYTES, 2)
             if not message:
                 return

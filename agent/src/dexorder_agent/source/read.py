@@ -37,8 +37,7 @@ def read(name: str, source: str, kind: Kind) -> Signature:
     for column in inputs:
         if column not in COLUMNS:
             raise SourceError(
-                f"{where} asks for {column!r}, which is no column of a series: inputs are {', '.join(COLUMNS)}; "
-                "settings come after `*`"
+                f"{where} asks for {column!r}, which is no column of a series: inputs are {', '.join(COLUMNS)}; settings come after `*`"
             )
     if len(set(inputs)) != len(inputs):
         raise SourceError(f"{where} names an input twice")
@@ -102,11 +101,11 @@ def _annotation(node: ast.expr | None, default: Any, where: str) -> tuple[str, B
         return base, free, None
     if isinstance(node, ast.Subscript) and base == "Literal":
         items = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
-        choices = tuple(_literal(item, where) for item in items)
-        kinds = {type(choice).__name__ for choice in choices}
+        literals = tuple(_literal(item, where) for item in items)
+        kinds = {type(literal).__name__ for literal in literals}
         if len(kinds) != 1 or not kinds <= TYPES.keys():
             raise SourceError(f"{where}: the choices of a Literal must be of one type: {', '.join(TYPES)}")
-        return kinds.pop(), free, choices
+        return kinds.pop(), free, literals
     if isinstance(node, ast.Subscript) and base == "Annotated" and isinstance(node.slice, ast.Tuple):
         inner, *notes = node.slice.elts
         type_name, bounds, choices = _annotation(inner, default, where)
@@ -166,10 +165,7 @@ def _is_number(value: Any) -> bool:
 
 def mismatch(parameter: Parameter, value: Any) -> str | None:
     """What is wrong with a value for a parameter, None if nothing is."""
-    if parameter.type == "float":
-        fits = _is_number(value)
-    else:
-        fits = type(value) is TYPES[parameter.type]
+    fits = _is_number(value) if parameter.type == "float" else type(value) is TYPES[parameter.type]
     if not fits:
         return f"is {str(value)[:40]!r}, but must be of type {parameter.type}"
     if isinstance(value, float) and value - value != 0:

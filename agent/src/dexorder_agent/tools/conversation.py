@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import Field
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 from dexorder_agent import conversations
 from dexorder_agent.tools.shapes import SavedShape
@@ -83,7 +83,7 @@ def _shape(message: dict[str, Any]) -> KeptMessageShape:
     shape = KeptMessageShape()
     for name in ("time", "key", "role", "content"):
         if isinstance(message.get(name), str):
-            shape[name] = message[name]  # type: ignore[literal-required]
+            shape[name] = message[name]
     if isinstance(message.get("data"), dict):
         shape["data"] = message["data"]
     return shape

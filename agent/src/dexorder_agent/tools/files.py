@@ -69,7 +69,9 @@ class FileTools:
             raise WorkspaceError(f"file {path} is not text in UTF-8") from None
 
     @tool("Write a file", REPLACES)
-    async def write_file(self, path: Path, content: Annotated[str, Field(description="The whole new text", max_length=MAX_FILE_BYTES)]) -> SavedShape:
+    async def write_file(
+        self, path: Path, content: Annotated[str, Field(description="The whole new text", max_length=MAX_FILE_BYTES)]
+    ) -> SavedShape:
         """Write a text file of the repository, new or in place of the one there, and commit it. For indicators and strategies use
         save_indicator and save_strategy, which check the source."""
         data = content.encode()

@@ -59,9 +59,7 @@ class HistoryTools:
         )
 
     @tool("Compare commits", READS)
-    async def history_diff(
-        self, older: CommitArgument = "HEAD~1", newer: CommitArgument = "HEAD", path: OptionalPath = None
-    ) -> DiffShape:
+    async def history_diff(self, older: CommitArgument = "HEAD~1", newer: CommitArgument = "HEAD", path: OptionalPath = None) -> DiffShape:
         """Show what changed between two commits as a patch."""
         text, cut = await history.diff(self._repository, older, newer, path)
         return DiffShape(diff=text, complete=not cut)

@@ -36,9 +36,7 @@ class IndicatorTools:
         return await programs.show(self._workspace.indicators, name)
 
     @tool("Run an indicator", READS)
-    async def run_indicator(
-        self, name: Name, parameters: Parameters = None, series: SeriesArgument = None, last: Last = None
-    ) -> RunShape:
+    async def run_indicator(self, name: Name, parameters: Parameters = None, series: SeriesArgument = None, last: Last = None) -> RunShape:
         """Compute an indicator on a price series. Gives one value for each bar and output, null where there is none yet."""
         prices = await self._workspace.series.get(series)
         run = await evaluate(self._workspace, self._workspace.indicators, name, parameters or {}, prices)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import cast
 
 from dexorder_agent.errors import NotFoundError, SourceError
 from dexorder_agent.evaluation import Evaluation
@@ -11,7 +11,6 @@ from dexorder_agent.repo.repository import Repository
 from dexorder_agent.source.catalog import Catalog
 from dexorder_agent.source.read import read
 from dexorder_agent.tools.shapes import EntryShape, RunShape, SavedShape, SourceShape
-
 
 
 async def show(catalog: Catalog, name: str) -> SourceShape:
@@ -55,8 +54,7 @@ def result(evaluation: Evaluation, last: int | None) -> RunShape:
         first_bar=first,
         times=times[first:] if times is not None else None,
         outputs={
-            name: finite(values[first:])
-            for name, values in zip(evaluation.signature.outputs, evaluation.outcome.arrays, strict=True)
+            name: finite(values[first:]) for name, values in zip(evaluation.signature.outputs, evaluation.outcome.arrays, strict=True)
         },
         printed=evaluation.outcome.printed,
         milliseconds=evaluation.outcome.milliseconds,

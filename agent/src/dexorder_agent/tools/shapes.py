@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, NotRequired
 
 from pydantic import Field
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 Name = Annotated[str, Field(description="Name: lower-case letters, digits and _, beginning with a letter", max_length=64)]
 Source = Annotated[str, Field(description="The whole Python source of the file", max_length=500_000)]

@@ -76,9 +76,7 @@ class StrategyTools:
         return await programs.show(self._workspace.strategies, name)
 
     @tool("Run a strategy", READS)
-    async def run_strategy(
-        self, name: Name, parameters: Parameters = None, series: SeriesArgument = None, last: Last = None
-    ) -> RunShape:
+    async def run_strategy(self, name: Name, parameters: Parameters = None, series: SeriesArgument = None, last: Last = None) -> RunShape:
         """Compute the position that a strategy wants at each bar: 1 is long, 0 is out, -1 is short."""
         prices = await self._workspace.series.get(series)
         run = await evaluate(self._workspace, self._workspace.strategies, name, parameters or {}, prices)

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What building and pushing images share. Sourced from the project's root folder.
+# What building and pushing images share. Sourced from the project's root folder. WORK is a folder that goes at the end.
 
 OUT=$PWD/.local/images
 PREFIX=localhost/dexorder
@@ -47,10 +47,10 @@ build_programs() {
   for name in "$@"; do
     tag=$(cat "target/$TARGET/release/dexorder-$name" "images/$name/Containerfile" | hash)
     [[ $(tag_of "$name") == "$tag" ]] && continue
-    context=$(mktemp -d "$OUT/.$name.XXXXXX")
+    context=$WORK/$name
+    mkdir "$context"
     cp "target/$TARGET/release/dexorder-$name" "$context/"
     commit "$name" "$tag" "$context" --file "images/$name/Containerfile" --timestamp 0
-    rm -r "$context"
   done
 }
 
@@ -65,12 +65,11 @@ build_agent() {
   base_id=$(image_id "$base")
   tag=$({ agent_files | xargs -0 sha256sum && echo "$base_id $INSTALLER"; } | hash)
   [[ $(tag_of agent) == "$tag" ]] && return
-  context=$(mktemp -d "$OUT/.agent.XXXXXX")
-  agent_files | tar --create --null --files-from=- | tar --extract --directory "$context"
-  host_settings "$context"
-  commit agent "$tag" "$context/agent" --file "$context/agent/Containerfile" --layers --pull=never --network host \
+  context=$WORK/agent
+  agent_files | tar --create --null --files-from=- | tar --extract --directory "$WORK"
+  host_settings "$WORK"
+  commit agent "$tag" "$context" --file "$context/Containerfile" --layers --pull=never --network host \
     --build-arg "BASE_IMAGE=$base" --build-arg "INSTALLER=$INSTALLER" "${HOST_SETTINGS[@]}"
-  rm -r "$context"
 }
 
 # What the agent's image is made from: everything of the folder that git does not ignore, but for its tests.

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import Agent
+from support import Agent, wait_until
 
 
 @pytest.fixture(scope="session")
@@ -18,6 +18,7 @@ def anyio_backend() -> str:
 def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
     """An agent that all tests share. Its runs may take 2 seconds."""
     running = Agent(tmp_path_factory.mktemp("shared"), DEXORDER_RUN_SECONDS="2").start()
+    wait_until(lambda: running.status()["commit"])
     yield running
     assert running.stop() == 0
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import random
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
@@ -16,12 +18,10 @@ from support import Agent, wait_until
 pytestmark = pytest.mark.anyio
 
 
-async def write_until_killed(agent: Agent, writer: int, acknowledged: dict[str, str]) -> None:
-    number = 0
+async def write_until_killed(agent: Agent, writer: int, numbers: Iterator[int], acknowledged: dict[str, str]) -> None:
     try:
         async with agent.client() as client:
-            while True:
-                number += 1
+            for number in numbers:
                 path, content = f"notes/{writer}-{number % 3}.md", f"{writer}: {number}\n"
                 result = await client.call_tool("write_file", {"path": path, "content": content})
                 if result.is_error:
@@ -34,10 +34,11 @@ async def write_until_killed(agent: Agent, writer: int, acknowledged: dict[str, 
 
 async def test_kills_in_the_middle_of_writes_lose_nothing(new_agent: Agent) -> None:
     acknowledged: dict[str, str] = {}
+    numbers = itertools.count(1)
     chance = random.Random(7)
     for _ in range(5):
         new_agent.start()
-        writers = [asyncio.create_task(write_until_killed(new_agent, writer, acknowledged)) for writer in range(3)]
+        writers = [asyncio.create_task(write_until_killed(new_agent, writer, numbers, acknowledged)) for writer in range(3)]
         enough = len(acknowledged) + chance.randint(3, 12)
         async with asyncio.timeout(20):
             while len(acknowledged) < enough:
@@ -151,13 +152,18 @@ async def test_an_orderly_end_finishes_the_call_saves_and_exits_0(new_agent: Age
     new_agent.start()
     source = "import time\ndef compute(close):\n    time.sleep(1)\n    return close\n"
     await new_agent.call("save_indicator", name="slow", source=source)
-    running = asyncio.create_task(new_agent.call("run_indicator", name="slow", last=1))
-    while new_agent.status()["busy"] != ["run_indicator slow"]:
-        await asyncio.sleep(0.005)
-    (new_agent.repository / "by-hand.md").write_text("by hand\n")
-    assert new_agent.process is not None
-    new_agent.process.send_signal(signal.SIGTERM)
-    assert (await running)["outputs"]["slow"] == [202.91]
+    async with new_agent.client() as client:
+        # Otherwise the client asks for the tool's schema after the call.
+        await client.list_tools()
+        running = asyncio.create_task(client.call_tool("run_indicator", {"name": "slow", "last": 1}))
+        while new_agent.status()["busy"] != ["run_indicator slow"]:
+            await asyncio.sleep(0.005)
+        (new_agent.repository / "by-hand.md").write_text("by hand\n")
+        assert new_agent.process is not None
+        new_agent.process.send_signal(signal.SIGTERM)
+        result = await running
+    assert result.structured_content is not None
+    assert result.structured_content["outputs"]["slow"] == [202.91]
     assert await asyncio.to_thread(new_agent.process.wait, 20) == 0
     assert not new_agent.socket.exists()
     assert new_agent.git("show", "HEAD:by-hand.md") == "by hand\n"

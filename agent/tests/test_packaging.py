@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -43,13 +42,3 @@ def problems_version(name: str) -> str:
 def test_a_line_without_a_version_is_refused() -> None:
     with pytest.raises(ValueError, match="line 2"):
         packages("dependencies:\n  - numpy\n")
-
-
-def test_the_seed_is_part_of_the_package(tmp_path: Path) -> None:
-    subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path, AGENT], check=True
-    )
-    (wheel,) = tmp_path.glob("*.whl")
-    names = subprocess.run([sys.executable, "-m", "zipfile", "-l", wheel], check=True, capture_output=True, text=True).stdout
-    for part in ("seed/indicators/rsi.py", "seed/data/ibm-daily.csv", "seed/gitignore", "seed/context/system-prompt.md"):
-        assert f"dexorder_agent/{part}" in names

@@ -72,10 +72,7 @@ impl Refusal {
         match self {
             Self::Auth(AuthError::KeysUnavailable) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Auth(_) => StatusCode::UNAUTHORIZED,
-            Self::Origin
-            | Self::Obstacle(Obstacle::KeptStopped | Obstacle::Refused { forbidden: true, .. }) => {
-                StatusCode::FORBIDDEN
-            }
+            Self::Origin | Self::Obstacle(Obstacle::Refused { forbidden: true, .. }) => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,

@@ -1,1 +1,384 @@
+//! Real signed tokens against real key sources: inline, in a file, behind a URL, and discovered over loopback HTTP.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
+use aws_lc_rs::rsa::{KeyPair, KeySize};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair};
+use axum::Router;
+use axum::extract::State;
+use axum::routing::get;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::jwk::Jwk;
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::config::{Config, algorithm};
+
+const ISSUER: &str = "https://issuer.example";
+const AUDIENCE: &str = "https://gw.example/mcp";
+const NOW: i64 = 1_800_000_000;
+
+/// A key of an issuer.
+struct TestKey {
+    kid: &'static str,
+    algorithm: Algorithm,
+    private: EncodingKey,
+}
+
+impl TestKey {
+    fn ed25519(kid: &'static str) -> Self {
+        let der = Ed25519KeyPair::generate().unwrap().to_pkcs8v1().unwrap();
+        Self { kid, algorithm: Algorithm::EdDSA, private: EncodingKey::from_ed_der(der.as_ref()) }
+    }
+
+    fn p256(kid: &'static str) -> Self {
+        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+        let der = pair.to_pkcs8v1().unwrap();
+        Self { kid, algorithm: Algorithm::ES256, private: EncodingKey::from_ec_der(der.as_ref()) }
+    }
+
+    fn rsa(kid: &'static str) -> Self {
+        let pair = KeyPair::generate(KeySize::Rsa2048).unwrap();
+        let der: Pkcs8V1Der<'_> = pair.as_der().unwrap();
+        let base64 = base64::engine::general_purpose::STANDARD.encode(der.as_ref());
+        let pem = format!("-----BEGIN PRIVATE KEY-----\n{base64}\n-----END PRIVATE KEY-----\n");
+        Self { kid, algorithm: Algorithm::RS256, private: EncodingKey::from_rsa_pem(pem.as_bytes()).unwrap() }
+    }
+
+    fn jwk(&self) -> Value {
+        let mut jwk = Jwk::from_encoding_key(&self.private, self.algorithm).unwrap();
+        jwk.common.key_id = Some(self.kid.to_owned());
+        serde_json::to_value(jwk).unwrap()
+    }
+
+    fn sign(&self, claims: &Value) -> String {
+        let header = Header { kid: Some(self.kid.to_owned()), ..Header::new(self.algorithm) };
+        encode(&header, claims, &self.private).unwrap()
+    }
+}
+
+fn jwks(keys: &[&TestKey]) -> String {
+    json!({"keys": keys.iter().map(|key| key.jwk()).collect::<Vec<_>>()}).to_string()
+}
+
+fn claims() -> Value {
+    json!({"iss": ISSUER, "aud": AUDIENCE, "sub": "trader1", "exp": NOW + 3600, "iat": NOW})
+}
+
+fn with(change: &Value) -> Value {
+    let mut claims = claims();
+    for (name, value) in change.as_object().unwrap() {
+        match value {
+            Value::Null => claims.as_object_mut().unwrap().remove(name),
+            value => claims.as_object_mut().unwrap().insert(name.clone(), value.clone()),
+        };
+    }
+    claims
+}
+
+fn terms(keys: KeySource) -> IssuerConfig {
+    IssuerConfig {
+        issuer: ISSUER.to_owned(),
+        audience: AUDIENCE.to_owned(),
+        keys,
+        user_id_claim: "sub".to_owned(),
+        user_id_prefix: String::new(),
+        algorithms: ["EdDSA", "RS256", "ES256"].into_iter().filter_map(algorithm).collect(),
+        ca_file: None,
+    }
+}
+
+async fn inline(keys: &[&TestKey]) -> Authenticator {
+    Authenticator::new(&[terms(KeySource::Inline(jwks(keys)))]).await.unwrap()
+}
+
+#[tokio::test]
+async fn each_algorithm_is_verified_with_its_key() {
+    let keys = [TestKey::ed25519("ed"), TestKey::p256("ec"), TestKey::rsa("rsa")];
+    let auth = inline(&[&keys[0], &keys[1], &keys[2]]).await;
+    for key in &keys {
+        assert_eq!(
+            auth.check(&key.sign(&claims()), NOW).await.as_deref(),
+            Ok("trader1"),
+            "{:?}",
+            key.algorithm
+        );
+    }
+}
+
+#[tokio::test]
+async fn each_claim_is_checked_and_the_answer_says_which() {
+    let key = TestKey::ed25519("k");
+    let auth = inline(&[&key]).await;
+    for (change, expected) in [
+        (json!({}), Ok("trader1")),
+        (json!({"exp": NOW - 60}), Err(AuthError::Expired)),
+        (json!({"exp": NOW - 5}), Ok("trader1")),
+        (json!({"exp": null}), Err(AuthError::NoExpiry)),
+        (json!({"exp": "tomorrow"}), Err(AuthError::Malformed)),
+        (json!({"exp": 1_800_000_000.5}), Ok("trader1")),
+        (json!({"exp": i64::MAX}), Ok("trader1")),
+        (json!({"exp": i64::MIN}), Err(AuthError::Expired)),
+        (json!({"nbf": NOW + 60}), Err(AuthError::NotYetValid)),
+        (json!({"nbf": NOW - 60}), Ok("trader1")),
+        (json!({"aud": "https://other.example/mcp"}), Err(AuthError::Audience)),
+        (json!({"aud": null}), Err(AuthError::Audience)),
+        (json!({"aud": ["https://other.example", AUDIENCE]}), Ok("trader1")),
+        (json!({"aud": []}), Err(AuthError::Audience)),
+        (json!({"iss": "https://evil.example"}), Err(AuthError::UnknownIssuer)),
+        (json!({"iss": format!("{ISSUER}/")}), Err(AuthError::UnknownIssuer)),
+        (json!({"sub": null}), Err(AuthError::User)),
+        (json!({"sub": 7}), Err(AuthError::User)),
+        (json!({"sub": "two words"}), Err(AuthError::User)),
+    ] {
+        let outcome = auth.check(&key.sign(&with(&change)), NOW).await;
+        assert_eq!(outcome.as_deref(), expected.as_deref(), "{change}");
+    }
+}
+
+#[tokio::test]
+async fn forged_tokens_are_refused() {
+    let (key, other) = (TestKey::ed25519("k"), TestKey::ed25519("k"));
+    let rsa = TestKey::rsa("rsa");
+    let auth = inline(&[&key, &rsa]).await;
+    let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let good = key.sign(&claims());
+    let pieces: Vec<&str> = good.split('.').collect();
+
+    let foreign_key = other.sign(&claims());
+    assert_eq!(auth.check(&foreign_key, NOW).await, Err(AuthError::Signature));
+
+    let changed = format!("{}.{}.{}", pieces[0], part(with(&json!({"sub": "admin"}))), pieces[2]);
+    assert_eq!(auth.check(&changed, NOW).await, Err(AuthError::Signature));
+
+    for none in ["none", "None", "NONE"] {
+        let unsigned = format!("{}.{}.", part(json!({"alg": none, "kid": "k"})), pieces[1]);
+        assert_eq!(auth.check(&unsigned, NOW).await, Err(AuthError::Algorithm), "{none}");
+    }
+
+    // The public key, known to all, as the secret of a symmetric signature.
+    let secret = rsa.jwk()["n"].as_str().unwrap().to_owned();
+    let header = Header { kid: Some("rsa".to_owned()), ..Header::new(Algorithm::HS256) };
+    let confused = encode(&header, &claims(), &EncodingKey::from_secret(secret.as_bytes())).unwrap();
+    assert_eq!(auth.check(&confused, NOW).await, Err(AuthError::Algorithm));
+
+    // A key named for another algorithm than its own.
+    let header = Header { kid: Some("rsa".to_owned()), ..Header::new(Algorithm::EdDSA) };
+    let mismatched = encode(&header, &claims(), &key.private).unwrap();
+    assert_eq!(auth.check(&mismatched, NOW).await, Err(AuthError::UnknownKey));
+
+    // Keys that a token brings along count for nothing.
+    let mut header = Header { kid: Some("k".to_owned()), ..Header::new(Algorithm::EdDSA) };
+    header.jwk = Some(serde_json::from_value(other.jwk()).unwrap());
+    let self_signed = encode(&header, &claims(), &other.private).unwrap();
+    assert_eq!(auth.check(&self_signed, NOW).await, Err(AuthError::Signature));
+
+    let critical =
+        format!("{}.{}.{}", part(json!({"alg": "EdDSA", "kid": "k", "crit": ["b64"]})), pieces[1], pieces[2]);
+    assert_eq!(auth.check(&critical, NOW).await, Err(AuthError::Malformed));
+    assert!(auth.check(&good[..good.len() - 4], NOW).await.is_err());
+    assert_eq!(auth.check(&format!("{}.{}", pieces[0], pieces[1]), NOW).await, Err(AuthError::Malformed));
+}
+
+#[tokio::test]
+async fn an_algorithm_that_the_issuer_does_not_use_is_refused_though_the_key_would_fit() {
+    let key = TestKey::rsa("rsa");
+    let only_ed =
+        IssuerConfig { algorithms: vec![Algorithm::EdDSA], ..terms(KeySource::Inline(jwks(&[&key]))) };
+    let auth = Authenticator::new(&[only_ed]).await.unwrap();
+    assert_eq!(auth.check(&key.sign(&claims()), NOW).await, Err(AuthError::Algorithm));
+}
+
+#[tokio::test]
+async fn an_issuer_vouches_with_its_own_keys_and_under_its_own_prefix() {
+    let (ours, theirs) = (TestKey::ed25519("k"), TestKey::ed25519("k"));
+    let partner = IssuerConfig {
+        issuer: "https://partner.example".to_owned(),
+        user_id_prefix: "partner:".to_owned(),
+        user_id_claim: "email".to_owned(),
+        ..terms(KeySource::Inline(jwks(&[&theirs])))
+    };
+    let auth = Authenticator::new(&[terms(KeySource::Inline(jwks(&[&ours]))), partner]).await.unwrap();
+    assert_eq!(auth.check(&theirs.sign(&claims()), NOW).await, Err(AuthError::Signature));
+    let foreign = with(&json!({"iss": "https://partner.example", "email": "a@b.example"}));
+    assert_eq!(auth.check(&theirs.sign(&foreign), NOW).await.as_deref(), Ok("partner:a@b.example"));
+}
+
+#[tokio::test]
+async fn a_remembered_token_ends_when_it_says_so() {
+    let key = TestKey::ed25519("k");
+    let auth = inline(&[&key]).await;
+    let token = key.sign(&with(&json!({"exp": NOW + 30})));
+    assert!(auth.check(&token, NOW).await.is_ok());
+    assert!(auth.check(&token, NOW + 29).await.is_ok());
+    assert_eq!(auth.check(&token, NOW + 60).await, Err(AuthError::Expired));
+}
+
+#[test]
+fn the_token_stands_in_one_authorization_header_and_nowhere_else() {
+    let headers = |values: &[&'static str]| {
+        let mut map = HeaderMap::new();
+        for value in values {
+            map.append(header::AUTHORIZATION, http::HeaderValue::from_static(value));
+        }
+        map
+    };
+    assert_eq!(bearer(&headers(&["Bearer abc"])), Ok("abc"));
+    assert_eq!(bearer(&headers(&["bearer  abc "])), Ok("abc"));
+    assert_eq!(bearer(&headers(&[])), Err(AuthError::Missing));
+    for bad in [&["Basic abc"][..], &["Bearer"], &["Bearer "], &["Bearer a", "Bearer b"]] {
+        assert_eq!(bearer(&headers(bad)), Err(AuthError::Header), "{bad:?}");
+    }
+}
+
+/// An issuer on loopback: its keys can be changed, taken away, and its visitors are counted.
+struct TestIssuer {
+    url: String,
+    state: Arc<IssuerState>,
+}
+
+#[derive(Default)]
+struct IssuerState {
+    jwks: Mutex<Option<String>>,
+    issuer: Mutex<String>,
+    fetches: AtomicUsize,
+}
+
+impl TestIssuer {
+    async fn start(keys: &[&TestKey]) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let state = Arc::new(IssuerState::default());
+        *state.issuer.lock().unwrap() = url.clone();
+        let router = Router::new()
+            .route("/keys", get(serve_keys))
+            .route("/.well-known/openid-configuration", get(serve_configuration))
+            .with_state(Arc::clone(&state));
+        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        let issuer = Self { url, state };
+        issuer.publish(Some(keys));
+        issuer
+    }
+
+    fn publish(&self, keys: Option<&[&TestKey]>) {
+        *self.state.jwks.lock().unwrap() = keys.map(jwks);
+    }
+
+    fn fetches(&self) -> usize {
+        self.state.fetches.load(Ordering::SeqCst)
+    }
+
+    fn uri(&self) -> KeySource {
+        KeySource::Uri(format!("{}/keys", self.url).parse().unwrap())
+    }
+}
+
+async fn serve_keys(State(state): State<Arc<IssuerState>>) -> Result<String, http::StatusCode> {
+    state.fetches.fetch_add(1, Ordering::SeqCst);
+    state.jwks.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(http::StatusCode::BAD_GATEWAY)
+}
+
+async fn serve_configuration(State(state): State<Arc<IssuerState>>) -> String {
+    let issuer = state.issuer.lock().unwrap().clone();
+    let url = issuer.trim_end_matches("-changed");
+    json!({"issuer": issuer, "jwks_uri": format!("{url}/keys")}).to_string()
+}
+
+#[tokio::test]
+async fn keys_are_discovered_at_the_issuer() {
+    let key = TestKey::ed25519("k");
+    let issuer = TestIssuer::start(&[&key]).await;
+    let discovered = IssuerConfig {
+        issuer: issuer.url.clone(),
+        ..terms(KeySource::Discovery(issuer.url.parse().unwrap()))
+    };
+    let auth = Authenticator::new(std::slice::from_ref(&discovered)).await.unwrap();
+    let token = key.sign(&with(&json!({"iss": issuer.url})));
+    assert_eq!(auth.check(&token, NOW).await.as_deref(), Ok("trader1"));
+
+    *issuer.state.issuer.lock().unwrap() = format!("{}-changed", issuer.url);
+    let misled = Authenticator::new(&[discovered]).await.unwrap();
+    assert_eq!(misled.check(&token, NOW).await, Err(AuthError::KeysUnavailable));
+}
+
+#[tokio::test]
+async fn a_rotated_key_is_taken_up_and_a_withdrawn_one_forgotten() {
+    let (old, new) = (TestKey::ed25519("old"), TestKey::ed25519("new"));
+    let issuer = TestIssuer::start(&[&old]).await;
+    let auth = Authenticator::with_min_interval(&[terms(issuer.uri())], Duration::ZERO).await.unwrap();
+    let old_token = old.sign(&claims());
+    assert!(auth.check(&old_token, NOW).await.is_ok());
+    assert_eq!(issuer.fetches(), 1);
+    issuer.publish(Some(&[&new]));
+    assert!(auth.check(&old_token, NOW).await.is_ok(), "a known key needs no fetch");
+    assert_eq!(issuer.fetches(), 1);
+    assert!(auth.check(&new.sign(&claims()), NOW).await.is_ok());
+    assert_eq!(auth.check(&old_token, NOW).await, Err(AuthError::UnknownKey), "also from memory");
+}
+
+#[tokio::test]
+async fn unknown_keys_lead_to_one_fetch_in_a_while_however_many_come() {
+    let (key, foreign) = (TestKey::ed25519("k"), TestKey::ed25519("foreign"));
+    let issuer = TestIssuer::start(&[&key]).await;
+    let auth = Authenticator::new(&[terms(issuer.uri())]).await.unwrap();
+    let (good, bad) = (key.sign(&claims()), foreign.sign(&claims()));
+    let first = futures::future::join_all((0..20).map(|_| auth.check(&good, NOW))).await;
+    assert!(first.iter().all(Result::is_ok));
+    assert_eq!(issuer.fetches(), 1);
+    let refused = futures::future::join_all((0..20).map(|_| auth.check(&bad, NOW))).await;
+    assert!(refused.iter().all(|outcome| *outcome == Err(AuthError::UnknownKey)));
+    assert_eq!(issuer.fetches(), 1, "the last fetch was just now");
+}
+
+#[tokio::test]
+async fn known_keys_stay_in_use_when_the_issuer_is_down() {
+    let key = TestKey::ed25519("k");
+    let issuer = TestIssuer::start(&[&key]).await;
+    let auth = Authenticator::with_min_interval(&[terms(issuer.uri())], Duration::ZERO).await.unwrap();
+    assert!(auth.check(&key.sign(&claims()), NOW).await.is_ok());
+    issuer.publish(None);
+    assert_eq!(auth.check(&TestKey::ed25519("x").sign(&claims()), NOW).await, Err(AuthError::UnknownKey));
+    assert_eq!(issuer.fetches(), 2);
+    assert!(auth.check(&key.sign(&with(&json!({"sub": "trader2"}))), NOW).await.is_ok());
+}
+
+#[tokio::test]
+async fn an_issuer_that_was_never_reached_is_told_from_a_bad_token() {
+    let key = TestKey::ed25519("k");
+    let issuer = TestIssuer::start(&[&key]).await;
+    issuer.publish(None);
+    let auth = Authenticator::with_min_interval(&[terms(issuer.uri())], Duration::ZERO).await.unwrap();
+    assert_eq!(auth.check(&key.sign(&claims()), NOW).await, Err(AuthError::KeysUnavailable));
+    issuer.publish(Some(&[&key]));
+    assert!(auth.check(&key.sign(&claims()), NOW).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_key_file_is_reread() {
+    let (old, new) = (TestKey::ed25519("old"), TestKey::p256("new"));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("jwks.json");
+    let source = || terms(KeySource::File(path.clone()));
+    assert!(Authenticator::new(&[source()]).await.is_err(), "a missing file is told at the start");
+    std::fs::write(&path, jwks(&[&old])).unwrap();
+    let auth = Authenticator::with_min_interval(&[source()], Duration::ZERO).await.unwrap();
+    assert!(auth.check(&old.sign(&claims()), NOW).await.is_ok());
+    std::fs::write(&path, jwks(&[&new])).unwrap();
+    assert!(auth.check(&new.sign(&claims()), NOW).await.is_ok());
+    assert_eq!(auth.check(&old.sign(&claims()), NOW).await, Err(AuthError::UnknownKey));
+}
+
+#[test]
+fn the_configuration_of_the_local_cluster_is_usable() {
+    let text = format!(
+        "{{listen: '127.0.0.1:0', managementListen: '127.0.0.1:0', publicUrl: 'http://10.210.0.2:30080', \
+         workspaceNamespace: dexorder, signingKeyFile: key.pem, defaults: {{tier: standard, authMode: Gateway}}, \
+         auth: {{issuers: [{{issuer: 'https://local.dexorder.test', jwks: '{}'}}]}}}}",
+        jwks(&[&TestKey::ed25519("local")])
+    );
+    assert!(Config::parse(&text).is_ok());
+}

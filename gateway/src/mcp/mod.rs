@@ -13,12 +13,12 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use dexorder_protocol::headers::IDENTITY;
 use dexorder_protocol::jsonrpc;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
@@ -37,6 +37,8 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// The body of a request without a valid token is read up to this size, for its id.
 const READ_FOR_ID: usize = 64 * 1024;
 const READ_FOR_ID_TIMEOUT: Duration = Duration::from_secs(1);
+/// Of a body that is over the limit, so much is read and dropped before the connection is closed.
+const MOST_DROPPED: usize = 64 * 1024 * 1024;
 /// Pause before a pod whose agent is not up is asked again: its sidecar has held the request already.
 const AGENT_PAUSE: Duration = Duration::from_millis(50);
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -166,18 +168,34 @@ async fn unauthenticated(error: AuthError, headers: &HeaderMap, body: Body) -> R
     Refused { refusal: Refusal::Auth(error), id }
 }
 
+/// The whole body, up to the limit. What is over the limit is read too, and dropped: a client that is still sending
+/// when the connection closes never sees the answer.
 async fn read_body(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Refusal> {
     let announced =
         headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|length| length > limit as u64) {
-        return Err(Refusal::TooLarge(limit));
+    let keep = announced.is_none_or(|length| length <= limit as u64);
+    timeout(BODY_TIMEOUT, collect(body, limit, keep))
+        .await
+        .unwrap_or(Err(Refusal::BodyTimeout(BODY_TIMEOUT.as_secs())))
+}
+
+async fn collect(mut body: Body, limit: usize, keep: bool) -> Result<Bytes, Refusal> {
+    let (mut kept, mut dropped) = (BytesMut::new(), 0);
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| Refusal::BodyBroken)?.into_data() else {
+            continue;
+        };
+        if keep && dropped == 0 && kept.len() + data.len() <= limit {
+            kept.extend_from_slice(&data);
+        } else {
+            kept = BytesMut::new();
+            dropped += data.len();
+            if dropped > MOST_DROPPED {
+                break;
+            }
+        }
     }
-    match timeout(BODY_TIMEOUT, Limited::new(body, limit).collect()).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::TooLarge(limit)),
-        Ok(Err(_)) => Err(Refusal::BodyBroken),
-        Err(_) => Err(Refusal::BodyTimeout(BODY_TIMEOUT.as_secs())),
-    }
+    if dropped > 0 { Err(Refusal::TooLarge(limit)) } else { Ok(kept.freeze()) }
 }
 
 /// Finds a pod and sends the request. What a sidecar has not begun is sent again, to the next pod if need be; what it

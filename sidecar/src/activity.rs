@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 /// What a request is to the life of the workspace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// Work. It keeps the workspace awake.
     Call,
     /// A client that listens for news on an open stream. It doesn't: else a forgotten client would hold the
@@ -14,23 +14,23 @@ pub enum Kind {
 
 /// The counts and the last moment of activity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Activity {
+pub(crate) struct Activity {
     /// Calls that run.
-    pub in_flight: u32,
+    pub(crate) in_flight: u32,
     /// Streams that only listen.
-    pub open_streams: u32,
+    pub(crate) open_streams: u32,
     /// When a call last began, ended or carried something.
-    pub last: Timestamp,
+    pub(crate) last: Timestamp,
 }
 
 impl Activity {
     /// Nothing has happened since `start`.
-    pub const fn new(start: Timestamp) -> Self {
+    pub(crate) const fn new(start: Timestamp) -> Self {
         Self { in_flight: 0, open_streams: 0, last: start }
     }
 
     /// A request begins.
-    pub fn begin(&mut self, kind: Kind, now: Timestamp) {
+    pub(crate) fn begin(&mut self, kind: Kind, now: Timestamp) {
         match kind {
             Kind::Call => {
                 self.in_flight += 1;
@@ -41,7 +41,7 @@ impl Activity {
     }
 
     /// A request has ended, in whatever way.
-    pub fn end(&mut self, kind: Kind, now: Timestamp) {
+    pub(crate) fn end(&mut self, kind: Kind, now: Timestamp) {
         match kind {
             Kind::Call => {
                 self.in_flight = self.in_flight.saturating_sub(1);
@@ -52,7 +52,7 @@ impl Activity {
     }
 
     /// Something passed. A clock that was set back never makes the workspace look more idle than it is.
-    pub fn touch(&mut self, kind: Kind, now: Timestamp) {
+    pub(crate) fn touch(&mut self, kind: Kind, now: Timestamp) {
         if kind == Kind::Call {
             self.last = self.last.max(now);
         }

@@ -16,7 +16,7 @@ pub(crate) const STATUS_TIME: Duration = Duration::from_secs(1);
 /// How long a save may take at least, when the calls have used up the deadline. The operator allows 5 s.
 const LEAST_SAVE_TIME: Duration = Duration::from_secs(4);
 /// How long calls that were cut off may take to be gone.
-const CUT_TIME: Duration = Duration::from_secs(1);
+const CUT_TIME: Duration = Duration::from_millis(500);
 /// Pause between looks at the agent's own work.
 const BUSY_PAUSE: Duration = Duration::from_millis(100);
 
@@ -24,7 +24,7 @@ const BUSY_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DrainError {
     /// The workspace is not idle.
-    #[error("the workspace is not idle")]
+    #[error("the workspace is not idle ({0:?})")]
     NotIdle(NotIdle),
     /// Idle since when?
     #[error("idleSinceTime is required with mode IfIdle")]

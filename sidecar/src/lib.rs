@@ -3,8 +3,8 @@
 //! It checks who calls, passes MCP on to the agent over a unix socket without buffering, knows what runs, and drains
 //! and saves before the pod stops.
 
-pub mod activity;
-pub mod agent;
+mod activity;
+mod agent;
 mod auth;
 pub mod config;
 mod control;

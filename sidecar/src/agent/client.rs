@@ -19,24 +19,24 @@ const ANSWER_BYTES: usize = 256 * 1024;
 
 /// The agent's answer to a question for its status.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Status {
+pub(crate) struct Status {
     /// Whether it is ready for requests.
-    pub ready: bool,
+    pub(crate) ready: bool,
     /// What it does without a request.
     #[serde(default)]
-    pub busy: Vec<String>,
+    pub(crate) busy: Vec<String>,
     /// Commit of its repository.
     #[serde(default)]
-    pub commit: Option<String>,
+    pub(crate) commit: Option<String>,
 }
 
 /// The agent's answer to a save.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Saved {
+pub(crate) struct Saved {
     /// Commit of its repository after the save.
-    pub commit: String,
+    pub(crate) commit: String,
     /// Whether everything is committed.
-    pub clean: bool,
+    pub(crate) clean: bool,
 }
 
 /// What the agent says when it fails.
@@ -47,7 +47,7 @@ struct Failure {
 
 /// Why a lifecycle call failed.
 #[derive(Debug, thiserror::Error)]
-pub enum AgentError {
+pub(crate) enum AgentError {
     /// Nobody listens at the socket.
     #[error("can't connect to the agent's socket: {0}")]
     Connect(#[from] io::Error),
@@ -88,14 +88,14 @@ pub enum AgentError {
 
 impl Agent {
     /// Asks for the status.
-    pub async fn status(&self, limit: Duration) -> Result<Status, AgentError> {
+    pub(crate) async fn status(&self, limit: Duration) -> Result<Status, AgentError> {
         let status: Status = self.ask(Method::GET, STATUS_PATH, limit).await?;
         self.seen(status.clone());
         Ok(status)
     }
 
     /// Has everything committed and synced.
-    pub async fn save(&self, limit: Duration) -> Result<Saved, AgentError> {
+    pub(crate) async fn save(&self, limit: Duration) -> Result<Saved, AgentError> {
         let saved: Saved = self.ask(Method::POST, SAVE_PATH, limit).await?;
         self.saved(&saved.commit);
         Ok(saved)

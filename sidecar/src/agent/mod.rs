@@ -4,7 +4,7 @@ mod client;
 mod pool;
 mod watch;
 
-pub use client::{AgentError, Saved, Status};
+pub(crate) use client::{AgentError, Status};
 pub(crate) use pool::{Connection, SendError};
 
 use std::io;
@@ -23,19 +23,19 @@ const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(5);
 
 /// What is known of the agent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Known {
+pub(crate) struct Known {
     /// Whether it answers.
-    pub ready: bool,
+    pub(crate) ready: bool,
     /// When it first did.
-    pub first_ready: Option<Timestamp>,
+    pub(crate) first_ready: Option<Timestamp>,
     /// What it does without a request.
-    pub busy: Vec<String>,
+    pub(crate) busy: Vec<String>,
     /// Commit of its repository.
-    pub commit: Option<String>,
+    pub(crate) commit: Option<String>,
 }
 
 /// The agent of this workspace.
-pub struct Agent {
+pub(crate) struct Agent {
     pool: Arc<Pool>,
     known: channel::Sender<Known>,
     look_again: Notify,
@@ -43,7 +43,7 @@ pub struct Agent {
 
 impl Agent {
     /// The agent at a socket, not yet known to be up: [`Agent::watch`] finds out.
-    pub fn new(socket: PathBuf) -> Self {
+    pub(crate) fn new(socket: PathBuf) -> Self {
         Self {
             pool: Pool::new(socket),
             known: channel::Sender::new(Known::default()),
@@ -52,12 +52,12 @@ impl Agent {
     }
 
     /// What is known of it now.
-    pub fn known(&self) -> Known {
+    pub(crate) fn known(&self) -> Known {
         self.known.borrow().clone()
     }
 
     /// Whether it answered when it was last looked at.
-    pub fn is_ready(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         self.known.borrow().ready
     }
 

@@ -21,7 +21,7 @@ const SLOW_ANSWERS: u32 = 3;
 
 impl Agent {
     /// Watches the agent for ever.
-    pub async fn watch(&self) {
+    pub(crate) async fn watch(&self) {
         let mut absent_since = Instant::now();
         let mut slow = 0;
         loop {

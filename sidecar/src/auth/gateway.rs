@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::{Caller, IdentityKeys, token};
 use crate::refusal::Refusal;
 
-/// How many tokens are remembered. One a minute is what a gateway replica sends when it uses each as long as it is good.
+/// How many tokens are remembered: one user's, of a minute.
 const REMEMBERED: usize = 128;
 
 /// Checks the gateway's signed identities.

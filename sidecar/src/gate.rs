@@ -178,6 +178,7 @@ fn now() -> Timestamp {
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::thread;
+    use std::time::Duration;
 
     use super::*;
 
@@ -187,7 +188,7 @@ mod tests {
         let before = gate.snapshot().start;
         let call = gate.enter(Kind::Call).unwrap();
         assert_eq!(gate.close_if_idle(Timestamp::MAX), Err(NotIdle::InFlight));
-        thread::sleep(std::time::Duration::from_millis(1));
+        thread::sleep(Duration::from_millis(1));
         drop(call);
         assert_eq!(gate.close_if_idle(before), Err(NotIdle::Active));
         let reported = gate.snapshot().activity.last;
@@ -215,9 +216,11 @@ mod tests {
                 for _ in 0..4 {
                     scope.spawn(|| {
                         while let Some(pass) = gate.enter(Kind::Call) {
+                            // The longer it runs, the surer it is seen if it had slipped through.
+                            thread::sleep(Duration::from_micros(50));
                             assert!(!closed.load(Ordering::SeqCst), "a call ran after the gate was closed");
                             drop(pass);
-                            thread::yield_now();
+                            thread::sleep(Duration::from_micros(50));
                         }
                     });
                 }

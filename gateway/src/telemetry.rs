@@ -9,7 +9,7 @@ pub fn start(filter: &str) -> Result<(), ParseError> {
     tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter).init();
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
-        target = std::env::consts::ARCH,
+        architecture = std::env::consts::ARCH,
         debug = cfg!(debug_assertions),
         "dexorder-gateway"
     );

@@ -27,7 +27,7 @@ use crate::app::App;
 use crate::auth::AuthError;
 use crate::metrics::Outcome;
 use crate::refusal::Refusal;
-use crate::wake::{Pod, Purpose, Trouble};
+use crate::wake::{Pod, Purpose, Tries, Trouble};
 use relay::Relay;
 use upstream::Sent;
 pub(crate) use upstream::Upstream;
@@ -39,8 +39,8 @@ const READ_FOR_ID: usize = 64 * 1024;
 const READ_FOR_ID_TIMEOUT: Duration = Duration::from_secs(1);
 /// Of a body that is over the limit, so much is read and dropped before the connection is closed.
 const MOST_DROPPED: usize = 64 * 1024 * 1024;
-/// Pause before a pod whose agent is not up is asked again: its sidecar has held the request already.
-const AGENT_PAUSE: Duration = Duration::from_millis(50);
+/// Pause before a pod is asked again that was dialled or has held the request already.
+const PAUSE: Duration = Duration::from_millis(50);
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// A request that was checked.
@@ -201,25 +201,27 @@ async fn collect(mut body: Body, limit: usize, keep: bool) -> Result<Bytes, Refu
 /// Finds a pod and sends the request. What a sidecar has not begun is sent again, to the next pod if need be; what it
 /// may have begun never is.
 async fn forward(app: &App, checked: &Checked, deadline: Instant) -> Result<Response<Incoming>, Refusal> {
-    let mut trouble: Option<Trouble> = None;
+    let mut tries = Tries::default();
     loop {
-        let pod = app.connector.connect(&checked.user, trouble.as_ref(), checked.purpose, deadline).await?;
+        let pod = app.connector.connect(&checked.user, &tries, checked.purpose, deadline).await?;
         match app.upstream.send(request(app, checked, &pod)?).await {
             Sent::Answered(response) => return Ok(response),
             Sent::Draining => {
                 app.metrics.retry("Draining");
-                trouble = Some(Trouble::Draining(pod.uid));
+                tries.failed(Trouble::Draining(pod.uid));
             }
             Sent::Unreachable => {
                 app.metrics.retry("Unreachable");
-                trouble = Some(Trouble::Unreachable(pod.uid));
+                if tries.failed(Trouble::Unreachable(pod.uid)) {
+                    sleep(PAUSE).await;
+                }
             }
             Sent::AgentStarting(response) => {
-                if Instant::now() + AGENT_PAUSE >= deadline {
+                if Instant::now() + PAUSE >= deadline {
                     return Ok(response);
                 }
                 app.metrics.retry("AgentStarting");
-                sleep(AGENT_PAUSE).await;
+                sleep(PAUSE).await;
             }
             Sent::Distrusted => {
                 tracing::warn!(

@@ -33,12 +33,30 @@ pub(crate) enum Purpose {
     Listen,
 }
 
+/// What a request knows from its earlier tries.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Tries {
+    /// What was wrong with the last pod.
+    trouble: Option<Trouble>,
+    /// The same was wrong before: it was answered with a touch already.
+    again: bool,
+}
+
+impl Tries {
+    /// Notes what was wrong. Returns whether the same was wrong the last time.
+    pub(crate) fn failed(&mut self, trouble: Trouble) -> bool {
+        self.again = self.trouble.as_ref() == Some(&trouble);
+        self.trouble = Some(trouble);
+        self.again
+    }
+}
+
 type Outcome = Result<Pod, Refusal>;
 
 /// Finds pods for users.
 pub(crate) struct Connector {
     inner: Arc<Inner>,
-    flights: Flights<(String, Option<Trouble>), Outcome>,
+    flights: Flights<(String, Tries), Outcome>,
 }
 
 struct Inner {
@@ -51,17 +69,16 @@ impl Connector {
         Self { inner: Arc::new(Inner { workspaces, metrics }), flights: Flights::new() }
     }
 
-    /// A pod of the user's workspace that takes connections, by the deadline. `trouble` is what the request found out
-    /// at an earlier try.
+    /// A pod of the user's workspace that takes connections, by the deadline.
     pub(crate) async fn connect(
         &self,
         user: &str,
-        trouble: Option<&Trouble>,
+        tries: &Tries,
         purpose: Purpose,
         deadline: Instant,
     ) -> Outcome {
         let current = self.inner.workspaces.current(user);
-        match decide(current.as_deref(), trouble, false) {
+        match decide(current.as_deref(), tries.trouble.as_ref(), tries.again) {
             Decision::Use(pod) => return Ok(pod),
             Decision::Fail(obstacle) => return Err(Refusal::Obstacle(obstacle)),
             Decision::Create | Decision::Touch(_) if purpose == Purpose::Listen => {
@@ -70,12 +87,12 @@ impl Connector {
             _ => {}
         }
         let _held = self.inner.metrics.hold();
-        let key = (user.to_owned(), trouble.cloned());
+        let key = (user.to_owned(), tries.clone());
         let flight = self.flights.join(&key, || {
-            let (inner, user, trouble) = (Arc::clone(&self.inner), user.to_owned(), trouble.cloned());
+            let (inner, user, tries) = (Arc::clone(&self.inner), user.to_owned(), tries.clone());
             async move {
                 let timer = inner.metrics.wake();
-                let outcome = inner.fly(&user, trouble.as_ref()).await;
+                let outcome = inner.fly(&user, &tries).await;
                 timer.end(match &outcome {
                     Ok(_) => WakeResult::Awake,
                     Err(Refusal::Obstacle(_)) => WakeResult::Refused,
@@ -90,13 +107,13 @@ impl Connector {
 
 impl Inner {
     /// Goes on until there is a pod or it is clear that there won't be one. Who waits sets the limit of time.
-    async fn fly(&self, user: &str, trouble: Option<&Trouble>) -> Outcome {
+    async fn fly(&self, user: &str, tries: &Tries) -> Outcome {
         self.workspaces.health().listed().await;
         let mut subscription = self.workspaces.subscribe(user);
-        let mut touched = false;
+        let mut touched = tries.again;
         loop {
             let current = subscription.borrow_and_update().clone();
-            match decide(current.as_deref(), trouble, touched) {
+            match decide(current.as_deref(), tries.trouble.as_ref(), touched) {
                 Decision::Use(pod) => return Ok(pod),
                 Decision::Fail(obstacle) => return Err(Refusal::Obstacle(obstacle)),
                 Decision::Create => self.create(user).await?,

@@ -6,6 +6,7 @@ conda.py FILE PREFIX CHANNEL
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 
@@ -28,3 +29,6 @@ async def main() -> None:
 
 if __name__ == "__main__":
     asyncio.run(main())
+    # The library's threads now and then crash while the interpreter is taken down; by now all is done.
+    sys.stdout.flush()
+    os._exit(0)

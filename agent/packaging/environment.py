@@ -50,7 +50,7 @@ def packages(text: str) -> list[Package]:
             continue
         if not inside or not content.strip():
             continue
-        match = re.fullmatch(r"\s*- ([a-z0-9_.-]+)(=|>=)([0-9][0-9a-z.*]*)", content)
+        match = re.fullmatch(r"\s*- ([a-z0-9_.-]+)(=|>=)([0-9][0-9a-z.]*)", content)
         if match is None:
             raise ValueError(f"line {number} is no pinned package: write `- name=version`")
         found.append(Package(*match.groups()))
@@ -62,7 +62,7 @@ def problems(listed: list[Package]) -> list[str]:
     found = []
     for package in listed:
         if package.name == "python":
-            if not ".".join(map(str, sys.version_info[:3])).startswith(package.version.rstrip("*")):
+            if not ".".join(map(str, sys.version_info[:3])).startswith(f"{package.version}."):
                 found.append(f"python is {sys.version.split()[0]}, not {package.version}")
         elif package.name not in NOT_FROM_PIP:
             name = PIP_NAMES.get(package.name, package.name)

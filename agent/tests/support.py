@@ -56,7 +56,7 @@ class Agent:
             **self._environment,
         }
         with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen([sys.executable, "-m", "dexorder_agent"], env=environment, stderr=log)
+            self.process = subprocess.Popen([sys.executable, "-m", "dexorder_agent"], env=environment, stderr=log, start_new_session=True)
         process = self.process
 
         def answering() -> bool:
@@ -67,9 +67,9 @@ class Agent:
         return self
 
     def kill(self) -> None:
-        """End the process as a node that loses power would."""
+        """End the process and all that it started, as when a container is killed."""
         assert self.process is not None
-        self.process.kill()
+        os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
     def stop(self) -> int:
@@ -99,9 +99,11 @@ class Agent:
 
     def git(self, *command: str) -> str:
         """Run the machine's git on the repository."""
-        return subprocess.run(
-            ["git", "-c", "safe.directory=*", *command], cwd=self.repository, check=True, capture_output=True, text=True
-        ).stdout
+        result = subprocess.run(
+            ["git", "-c", "safe.directory=*", *command], cwd=self.repository, check=False, capture_output=True, text=True
+        )
+        assert result.returncode == 0, result.stdout + result.stderr
+        return result.stdout
 
     @contextlib.asynccontextmanager
     async def client(self, mode: str = MODERN) -> AsyncIterator[Client]:

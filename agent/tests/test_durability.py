@@ -36,7 +36,7 @@ async def test_kills_in_the_middle_of_writes_lose_nothing(new_agent: Agent) -> N
     acknowledged: dict[str, str] = {}
     numbers = itertools.count(1)
     chance = random.Random(7)
-    for _ in range(5):
+    for _ in range(4):
         new_agent.start()
         writers = [asyncio.create_task(write_until_killed(new_agent, writer, numbers, acknowledged)) for writer in range(3)]
         enough = len(acknowledged) + chance.randint(3, 12)
@@ -97,11 +97,11 @@ async def test_a_damaged_index_is_made_anew(new_agent: Agent, damage: bytes) -> 
 
 
 async def test_a_new_repository_is_whole_whenever_the_process_is_killed(tmp_path: Path) -> None:
-    for number in range(4):
+    for number in range(3):
         folder = tmp_path / str(number)
         folder.mkdir()
         agent = Agent(folder).start()
-        await asyncio.sleep(number * 0.04)
+        await asyncio.sleep(number * 0.06)
         agent.kill()
         if agent.repository.exists():
             agent.git("fsck", "--strict")

@@ -1,0 +1,67 @@
+"""Measures the time from the start of the process to the first answered MCP request: measure_start.py [RUNS [PYTHON]].
+
+The repository exists already, as it does when a suspended workspace comes back. One line for each kind of first request.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from support import MODERN, Agent, wait_until
+
+FIRST = {
+    "resources/read": {"uri": "context://user-profile"},
+    "tools/list": {},
+    "tools/call": {"name": "run_indicator", "arguments": {"name": "rsi", "last": 1}},
+}
+
+
+def ask(agent: Agent, method: str) -> None:
+    """One request of the newest protocol revision."""
+    meta = {
+        "io.modelcontextprotocol/protocolVersion": MODERN,
+        "io.modelcontextprotocol/clientInfo": {"name": "measure", "version": "1"},
+        "io.modelcontextprotocol/clientCapabilities": {},
+    }
+    body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {**FIRST[method], "_meta": meta}}
+    headers = {
+        "Content-Type": "application/json", "Accept": "application/json, text/event-stream", "MCP-Protocol-Version": MODERN,
+        "Mcp-Method": method, "Mcp-Name": str(FIRST[method].get("uri") or FIRST[method].get("name") or ""),
+    }  # fmt: skip
+    code, answer = agent.request("POST", "/mcp", json.dumps(body).encode(), **{k: v for k, v in headers.items() if v})
+    assert code == 200 and b'"result"' in answer, answer
+
+
+def main() -> None:
+    """Start the agent again and again."""
+    runs = int(sys.argv[1]) if len(sys.argv) > 1 else 10
+    if len(sys.argv) > 2:
+        sys.executable = sys.argv[2]
+    with tempfile.TemporaryDirectory() as folder:
+        agent = Agent(Path(folder)).start()
+        wait_until(lambda: agent.status()["commit"])
+        agent.stop()
+        for method in FIRST:
+            walls, processor = [], []
+            for _ in range(runs):
+                started = time.perf_counter()
+                agent.start()
+                ask(agent, method)
+                walls.append((time.perf_counter() - started) * 1000)
+                assert agent.process is not None
+                processor.append(int(Path(f"/proc/{agent.process.pid}/schedstat").read_text().split()[0]) / 1e6)
+                agent.stop()
+            walls.sort()
+            print(
+                f"{method}: {statistics.median(walls):.0f} ms (median of {runs}; {walls[0]:.0f} to {walls[-1]:.0f}), "
+                f"{statistics.median(processor):.0f} ms of processor time"
+            )
+
+
+if __name__ == "__main__":
+    main()

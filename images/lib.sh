@@ -38,19 +38,25 @@ commit() {
   fi
 }
 
-# build_programs NAME...: the static programs, in images of nothing but themselves.
-build_programs() {
-  local name tag context packages=()
+# compile NAME...: the static programs. What is built goes to WORK, out of the way of the next build.
+compile() {
+  local name packages=()
   command -v musl-gcc >/dev/null || die "there is no musl-gcc: install the package musl-tools"
   for name in "$@"; do packages+=(--package "dexorder-$name"); done
   cargo build --release --quiet --locked --target "$TARGET" "${packages[@]}"
   for name in "$@"; do
-    tag=$(cat "target/$TARGET/release/dexorder-$name" "images/$name/Containerfile" | hash)
+    mkdir "$WORK/$name"
+    cp "target/$TARGET/release/dexorder-$name" "$WORK/$name/"
+  done
+}
+
+# build_programs NAME...: images of nothing but one compiled program each.
+build_programs() {
+  local name tag
+  for name in "$@"; do
+    tag=$(cat "$WORK/$name/dexorder-$name" "images/$name/Containerfile" | hash)
     [[ $(tag_of "$name") == "$tag" ]] && continue
-    context=$WORK/$name
-    mkdir "$context"
-    cp "target/$TARGET/release/dexorder-$name" "$context/"
-    commit "$name" "$tag" "$context" --file "images/$name/Containerfile" --timestamp 0
+    commit "$name" "$tag" "$WORK/$name" --file "images/$name/Containerfile" --timestamp 0
   done
 }
 

@@ -22,8 +22,10 @@ start_cluster() {
 }
 
 load_images() {
-  local archive
-  for archive in "$LOCAL"/images/*.tar; do kind load image-archive "$archive" --name "$KIND_NAME"; done
+  local name
+  for name in operator gateway sidecar agent; do
+    kind load image-archive "$LOCAL/images/$name.tar" --name "$KIND_NAME"
+  done
 }
 
 gateway_settings() {

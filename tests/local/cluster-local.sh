@@ -10,7 +10,7 @@ start_cluster() {
   export KUBECONFIG=$CLUSTER_KUBECONFIG
 }
 
-load_images() { tests/cluster/load-image "$LOCAL"/images/*.tar; }
+load_images() { tests/cluster/load-image "$LOCAL"/images/{operator,gateway,sidecar,agent}.tar; }
 
 # The node's address is reachable from this machine and from nowhere else.
 gateway_settings() {

@@ -71,7 +71,7 @@ pub async fn run(
     });
 
     let of_tier = workspaces.store.clone();
-    let ready = wait_for_stores(&context.stores);
+    let (in_step, wait_in_step) = tokio::sync::watch::channel(false);
     let run = Controller::for_stream(workspaces.changes, workspaces.store)
         .watches_stream(pods.changes, |pod: Pod| workspace_of(&pod))
         .watches_stream(claims.changes, |claim: PersistentVolumeClaim| workspace_of(&claim))
@@ -83,10 +83,15 @@ pub async fn run(
         .with_config(controller::Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE))
         .graceful_shutdown_on(stop)
         .run(
-            move |workspace, context: Arc<Context>| async move {
-                // A plan that was made before the first lists arrived would take every pod for absent.
-                wait_for_stores(&context.stores).await.ok();
-                reconcile(workspace, context).await
+            move |workspace, context: Arc<Context>| {
+                let mut in_step = wait_in_step.clone();
+                async move {
+                    // A plan that was made before the first lists arrived would take every pod for absent.
+                    if in_step.wait_for(|in_step| *in_step).await.is_err() {
+                        return Ok(controller::Action::await_change());
+                    }
+                    reconcile(workspace, context).await
+                }
             },
             after_error,
             context.clone(),
@@ -97,8 +102,9 @@ pub async fn run(
             }
         });
     let announce = async {
-        ready.await?;
-        tracing::info!(workspaces = context.stores.workspaces.len(), "all watches are in step");
+        wait_for_children(&context.stores).await?;
+        in_step.send_replace(true);
+        tracing::info!(pods = context.stores.pods.len(), "all watches are in step");
         Ok::<(), WriterDropped>(())
     };
     tokio::select! {
@@ -107,8 +113,9 @@ pub async fn run(
     }
 }
 
-async fn wait_for_stores(stores: &Stores) -> Result<(), WriterDropped> {
-    stores.workspaces.wait_until_ready().await?;
+/// A store wakes only the last one that waits for it, so each is waited for in one place: the workspaces in the
+/// controller itself, the others here.
+async fn wait_for_children(stores: &Stores) -> Result<(), WriterDropped> {
     stores.tiers.wait_until_ready().await?;
     stores.pods.wait_until_ready().await?;
     stores.claims.wait_until_ready().await

@@ -39,7 +39,7 @@ class Writes:
     def so_far(self) -> dict[str, float]:
         """The writes by verb and kind, without the lease, which is the operator's own."""
         counted: dict[str, float] = {}
-        for pod in self.system.list("pods", "--selector=app.kubernetes.io/component=operator"):
+        for pod in self.system.list("pods", "--selector=app.kubernetes.io/name=dexorder-operator"):
             text = self.http.get(f"http://{pod['status']['podIP']}:8081/metrics").text
             for sample in SAMPLE.finditer(text):
                 labels = sample["labels"]

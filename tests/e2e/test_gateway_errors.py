@@ -89,8 +89,8 @@ def test_a_bad_token_is_refused_before_anything_is_made(case: str, user: User) -
 
 @pytest.mark.parametrize(
     "credentials",
-    [{}, {"Authorization": "Basic dHJhZGVyMTp4"}, {"Authorization": "Bearer"}, {"Authorization": "Bearer "}],
-    ids=["none", "basic", "bearer without a token", "bearer with an empty token"],
+    [{}, {"Authorization": "Basic dHJhZGVyMTp4"}, {"Authorization": "Bearer"}],
+    ids=["none", "basic", "bearer without a token"],
 )
 def test_a_request_without_a_token_is_told_where_to_get_one(credentials: dict[str, str], user: User) -> None:
     body = json.dumps(payload("tools/list", id_="mine"))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+
+import httpx2
 
 from support.mcp_http import headers, payload
 from support.waiting import eventually
@@ -27,6 +30,7 @@ def compute(close: np.ndarray, *, seconds: float = 1.0) -> np.ndarray:
     return close
 '''
 TOUCH = "dexorder.io/touched-at"
+IN_FLIGHT = "dexorder_sidecar_in_flight"
 SLACK = timedelta(seconds=6)
 """How much later than its deadline a suspend may come on a busy two-core machine."""
 
@@ -40,11 +44,12 @@ def touch(workspace: Workspace) -> None:
 def test_an_unused_workspace_is_suspended_at_its_timeout_and_keeps_its_claim(user: User) -> None:
     workspace = user.make_workspace(idleTimeout="6s")
     workspace.wait("Ready")
-    assert workspace.status["idleDeadlineTime"]
+    running = workspace.status
+    assert parse_time(running["idleDeadlineTime"]) > parse_time(running["readyTime"])
     workspace.wait("Suspended", within=40)
 
     status = workspace.status
-    quiet = parse_time(status["suspendTime"]) - parse_time(status["readyTime"])
+    quiet = parse_time(status["suspendTime"]) - parse_time(running["readyTime"])
     assert timedelta(seconds=5) <= quiet <= timedelta(seconds=6) + SLACK
     assert status["suspendReason"] == "Idle"
     for kind, reason in [("Ready", "Suspended"), ("Suspended", "Idle")]:
@@ -91,7 +96,10 @@ def test_a_client_that_only_listens_does_not_keep_it_awake(user: User) -> None:
     def listen() -> None:
         method, params = "subscriptions/listen", {"notifications": {"resourcesListChanged": True}}
         sent = {**mcp.credentials, **headers(method, params)}
-        with mcp.http.stream("POST", mcp.url, json=payload(method, params), headers=sent) as stream:
+        with (
+            contextlib.suppress(httpx2.RemoteProtocolError),
+            mcp.http.stream("POST", mcp.url, json=payload(method, params), headers=sent) as stream,
+        ):
             if stream.headers.get("content-type", "").startswith("text/event-stream"):
                 opened.set()
             for _ in stream.iter_bytes():
@@ -135,20 +143,52 @@ def test_many_requests_at_once_wake_it_once(user: User) -> None:
 
 
 def test_a_request_that_meets_the_suspend_is_answered(user: User) -> None:
-    """Calls are sent just when the idle workspace drains and stops: none is lost, each is held for the next pod."""
+    """Calls come just when the idle workspace is about to stop: none is lost, by this pod or by the next one."""
     workspace = user.make_workspace(idleTimeout="5s")
     user.mcp.tools()
+    wait_for_drain(workspace)
+    for number in range(3):
+        user.mcp.call("set_user_profile", text=f"profile {number}")
+    assert user.mcp.read("context://user-profile").strip() == "profile 2"
+    log = user.mcp.call("history_log", path="context/user-profile.md")["commits"]
+    assert len([commit for commit in log if commit["message"].startswith("Set the user profile")]) == 3
+
+
+def test_a_request_during_a_drain_is_held_for_the_next_pod(user: User) -> None:
+    """A slow run keeps the drain going; what comes in meanwhile is answered by the pod after it."""
+    workspace = user.make_workspace()
+    user.mcp.call("save_indicator", name="slow", source=SLOW)
     before = workspace.pod_uid
+    slow: list[Any] = []
+    call = {"name": "slow", "parameters": {"seconds": 5.0}, "last": 1}
+    runner = threading.Thread(target=lambda: slow.append(user.mcp.call("run_indicator", **call)))
+    runner.start()
+    eventually("the slow run is under way", lambda: in_flight(workspace) > 0, within=10)
+    workspace.change(operatingMode="Suspended")
+    wait_for_drain(workspace)
+    workspace.change(operatingMode="Auto")
+    user.mcp.call("set_user_profile", text="of the next pod")
+    assert workspace.pod_uid not in (None, before)
+    runner.join()
+    # What ran when the drain began has ended as if nothing had happened.
+    assert slow[0]["milliseconds"] >= 5000
+
+
+def wait_for_drain(workspace: Workspace) -> None:
+    """Wait until the workspace is no longer ready, looking often."""
     eventually(
         "the workspace drains",
         lambda: (found := workspace.condition("Ready")) is not None and found.reason != "Ready",
         within=40,
-        every=0.05,
+        every=0.02,
     )
-    for number in range(3):
-        user.mcp.call("set_user_profile", text=f"profile {number}")
-    assert user.mcp.read("context://user-profile").strip() == "profile 2"
-    assert workspace.pod_uid not in (None, before)
+
+
+def in_flight(workspace: Workspace) -> float:
+    """The running requests, as the sidecar's metrics say."""
+    endpoint: str = workspace.status["endpoint"]
+    metrics = httpx2.get(endpoint.replace(":8080/mcp", ":8081/metrics"), trust_env=False).text
+    return sum(float(line.rsplit(" ", 1)[1]) for line in metrics.splitlines() if line.startswith(IN_FLIGHT + " "))
 
 
 def test_a_restart_of_the_operator_keeps_the_idle_deadline(user: User, system: Kubectl) -> None:
@@ -165,7 +205,7 @@ def test_a_restart_of_the_operator_keeps_the_idle_deadline(user: User, system: K
 
 def restart_operator(system: Kubectl) -> None:
     """Delete the operator's pods and wait until others lead."""
-    selector = "--selector=app.kubernetes.io/component=operator"
+    selector = "--selector=app.kubernetes.io/name=dexorder-operator"
     before = {pod["metadata"]["uid"] for pod in system.list("pods", selector)}
     assert before, "the operator has no pod"
     system.run("delete", "pods", selector, "--wait=false")

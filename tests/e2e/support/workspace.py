@@ -128,6 +128,10 @@ class Workspace:
         self.kubectl.run("delete", "pod", self.child, "--wait=false")
         return uid
 
+    def wait_for_another_pod(self, before: str) -> None:
+        """Wait until the pod of that UID is gone and another one is made."""
+        eventually("another pod", lambda: self.pod_uid not in (None, before), within=30)
+
     def git_log(self) -> str:
         """The subjects of the commits of the user's repository, newest first, as git in the agent's container says."""
         return self.in_agent("git", "-C", "/workspace/repository", "log", "--format=%H %s")

@@ -69,7 +69,7 @@ impl Planner<'_> {
                     .map_or(self.now, |ready| ready.last_transition_time.0);
                 match memory.silence.as_ref().filter(|_| stopping) {
                     Some(silence) if idle => self.take_back(pod, Some(silence.what.clone())),
-                    Some(silence) if self.now > began + GIVE_UP_DRAIN => {
+                    Some(silence) if silence.at > began + GIVE_UP_DRAIN => {
                         self.notes.push(Note {
                             warning: true,
                             reason: "SidecarSilent",

@@ -5,6 +5,7 @@ OUT=$PWD/.local/images
 PREFIX=localhost/dexorder
 NAMES=(operator gateway sidecar agent)
 TARGET=${TARGET:-$(uname -m)-unknown-linux-musl}
+PROGRAMS=${CARGO_TARGET_DIR:-target}/$TARGET/release
 INSTALLER=${INSTALLER:-pip}
 export STORAGE_DRIVER=${STORAGE_DRIVER:-overlay} BUILDAH_ISOLATION=${BUILDAH_ISOLATION:-chroot}
 
@@ -40,13 +41,15 @@ commit() {
 
 # compile NAME...: the static programs. What is built goes to WORK, out of the way of the next build.
 compile() {
-  local name packages=()
+  local name packages=() quiet=()
   command -v musl-gcc >/dev/null || die "there is no musl-gcc: install the package musl-tools"
   for name in "$@"; do packages+=(--package "dexorder-$name"); done
-  cargo build --release --quiet --locked --target "$TARGET" "${packages[@]}"
+  say "compiling $* (minutes the first time)"
+  [[ -t 2 ]] || quiet=(--quiet)
+  cargo build --release "${quiet[@]}" --locked --target "$TARGET" "${packages[@]}"
   for name in "$@"; do
     mkdir "$WORK/$name"
-    cp "target/$TARGET/release/dexorder-$name" "$WORK/$name/"
+    cp "$PROGRAMS/dexorder-$name" "$WORK/$name/"
   done
 }
 

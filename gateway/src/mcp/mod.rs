@@ -3,7 +3,7 @@
 
 mod headers;
 mod message;
-mod origin;
+pub(crate) mod origin;
 mod relay;
 mod upstream;
 
@@ -170,7 +170,7 @@ async fn unauthenticated(error: AuthError, headers: &HeaderMap, body: Body) -> R
 
 /// The whole body, up to the limit. What is over the limit is read too, and dropped: a client that is still sending
 /// when the connection closes never sees the answer.
-async fn read_body(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Refusal> {
+pub(crate) async fn read_body(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Refusal> {
     let announced =
         headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     let keep = announced.is_none_or(|length| length <= limit as u64);
@@ -196,6 +196,18 @@ async fn collect(mut body: Body, limit: usize, keep: bool) -> Result<Bytes, Refu
         }
     }
     if dropped > 0 { Err(Refusal::TooLarge(limit)) } else { Ok(kept.freeze()) }
+}
+
+/// Sends a message of the gateway's own to a user's workspace, as those of clients are sent.
+pub(crate) async fn send(
+    app: &App,
+    user: &str,
+    headers: HeaderMap,
+    body: Bytes,
+    deadline: Instant,
+) -> Result<Response<Incoming>, Refusal> {
+    let (user, purpose, method) = (user.to_owned(), Purpose::Work, Method::POST);
+    forward(app, &Checked { user, purpose, method, headers, body, id: None }, deadline).await
 }
 
 /// Finds a pod and sends the request. What a sidecar has not begun is sent again, to the next pod if need be; what it

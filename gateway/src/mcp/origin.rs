@@ -15,7 +15,7 @@ const EXPOSED: &str =
     "WWW-Authenticate, Mcp-Session-Id, Mcp-Protocol-Version, Retry-After, Dexorder-Reason, X-Request-Id";
 
 /// The allowed origin of a request, or nothing if it comes from no web page.
-pub(super) fn check(headers: &HeaderMap, allowed: &HashSet<String>) -> Result<Option<HeaderValue>, Refusal> {
+pub(crate) fn check(headers: &HeaderMap, allowed: &HashSet<String>) -> Result<Option<HeaderValue>, Refusal> {
     let mut values = headers.get_all(ORIGIN).iter();
     let Some(origin) = values.next() else {
         return Ok(None);
@@ -25,14 +25,14 @@ pub(super) fn check(headers: &HeaderMap, allowed: &HashSet<String>) -> Result<Op
 }
 
 /// Tells a browser that the page may read the response.
-pub(super) fn permit(headers: &mut HeaderMap, origin: HeaderValue) {
+pub(crate) fn permit(headers: &mut HeaderMap, origin: HeaderValue) {
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
     headers.append(VARY, HeaderValue::from_static("Origin"));
 }
 
 /// The answer to a browser that asks before it sends. Headers are not restricted: the origin is.
-pub(super) fn preflight(request: &HeaderMap) -> Response {
+pub(crate) fn preflight(request: &HeaderMap) -> Response {
     let mut response = Response::default();
     *response.status_mut() = StatusCode::NO_CONTENT;
     let headers = response.headers_mut();

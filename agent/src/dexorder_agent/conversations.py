@@ -9,7 +9,8 @@ from typing import Any
 
 from dexorder_agent.errors import WorkspaceError
 from dexorder_agent.names import KEY_PATTERN, check
-from dexorder_agent.repo.repository import Change, Edits, Repository
+from dexorder_agent.repo.group import Edits, Read
+from dexorder_agent.repo.repository import Change, Repository
 
 MAX_MESSAGES = 200
 SUMMARY_PATH = "context/conversation-summary.md"
@@ -31,12 +32,9 @@ async def append(
     await repository.opened()
     added = False
 
-    def edit() -> Edits:
+    def edit(read: Read) -> Edits:
         nonlocal added
-        try:
-            before = (repository.root / path).read_bytes()
-        except FileNotFoundError:
-            before = b""
+        before = read(path) or b""
         if any(message.get("key") == key for message in parse(before)):
             return {path: before}
         added = True

@@ -9,9 +9,12 @@ from pathlib import Path
 from dexorder_agent.repo.paths import TEMPORARY_PREFIX
 
 
-def write(path: Path, content: bytes) -> None:
-    """Put the content in place of the file: temporary file, fsync, rename, fsync of the folder."""
+def prepare(path: Path, content: bytes) -> str:
+    """Put the content on the disk beside the place of the file, under a temporary name, which is returned."""
+    made = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
+    for folder in made:
+        sync_folder(folder.parent)
     descriptor, temporary = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -19,17 +22,10 @@ def write(path: Path, content: bytes) -> None:
             file.flush()
             os.fchmod(file.fileno(), 0o644)
             os.fsync(file.fileno())
-        os.rename(temporary, path)
     except BaseException:
         os.unlink(temporary)
         raise
-    sync_folder(path.parent)
-
-
-def remove(path: Path) -> None:
-    """Remove the file for good."""
-    path.unlink()
-    sync_folder(path.parent)
+    return temporary
 
 
 def sync_folder(folder: Path) -> None:

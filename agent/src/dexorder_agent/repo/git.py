@@ -41,22 +41,22 @@ class Git:
         self.folder = folder
         self._environment = environment(author)
 
-    async def run(self, *command: str, ok: tuple[int, ...] = (0,)) -> str:
-        """Run a git command and return what it printed."""
-        return (await self.run_bytes(*command, ok=ok)).decode("utf-8", "replace")
+    async def run(self, *command: str, ok: tuple[int, ...] = (0,), given: str | None = None) -> str:
+        """Run a git command and return what it printed; `given` is its input."""
+        return (await self.run_bytes(*command, ok=ok, given=given)).decode("utf-8", "replace")
 
-    async def run_bytes(self, *command: str, ok: tuple[int, ...] = (0,)) -> bytes:
+    async def run_bytes(self, *command: str, ok: tuple[int, ...] = (0,), given: str | None = None) -> bytes:
         """As `run`, undecoded."""
         process = await asyncio.create_subprocess_exec(
             "git",
             *command,
             cwd=self.folder,
             env=self._environment,
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=asyncio.subprocess.DEVNULL if given is None else asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        output, errors = await process.communicate()
+        output, errors = await process.communicate(None if given is None else given.encode())
         code = process.returncode or 0
         if code not in ok:
             raise GitError(command, code, errors.decode("utf-8", "replace"))

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from dexorder_agent.errors import WorkspaceError
 from dexorder_agent.log import event
-from dexorder_agent.repo import files, recover, seed
+from dexorder_agent.repo import files, group, recover, seed
 from dexorder_agent.repo.git import Git, GitError
+from dexorder_agent.repo.group import Edit, Edits, Member
 from dexorder_agent.repo.paths import confine
 
 logger = logging.getLogger(__name__)
 
 MAX_FILE_BYTES = 2 * 1024 * 1024
 
-Edits = Mapping[str, bytes | None]
-"""New contents by path; None removes the file."""
+MAX_GROUP = 128
+"""So many changes share a commit at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,10 @@ class Repository:
         self._lock = asyncio.Lock()
         self._opened = asyncio.Event()
         self._failure: str | None = None
+        self._waiting: list[tuple[Member, asyncio.Future[Change]]] = []
+        self._writer: asyncio.Task[None] | None = None
+        self.listeners: list[Callable[[frozenset[str]], None]] = []
+        """Told the paths of each committed change."""
 
     async def open(self) -> None:
         """Make or recover the repository. Readers go on as soon as it is in place, writers after the recovery."""
@@ -86,37 +91,66 @@ class Repository:
 
     async def change(self, message: str, edits: Edits) -> Change:
         """Apply the edits and commit them."""
-        return await self.update(message, lambda: edits)
+        return await self.update(message, lambda _: edits)
 
-    async def update(self, message: str, edit: Callable[[], Edits]) -> Change:
-        """Apply the edits that `edit` makes while no other writer is at work, and commit them."""
+    async def update(self, message: str, edit: Edit) -> Change:
+        """Apply the edits that `edit` makes while no other writer is at work, and commit them.
+
+        Changes that come while a commit is under way wait for it and then share the next one.
+        """
         await self.opened()
-        # A call that is cancelled in the middle doesn't tear a change apart.
-        return await asyncio.shield(asyncio.ensure_future(self._update(message, edit)))
+        done: asyncio.Future[Change] = asyncio.get_running_loop().create_future()
+        self._waiting.append((Member(message, edit), done))
+        if self._writer is None:
+            self._writer = asyncio.create_task(self._write())
+        # A call that is cancelled doesn't tear a change apart: the writer goes on.
+        return await done
 
-    async def _update(self, message: str, edit: Callable[[], Edits]) -> Change:
-        async with self._lock:
-            edits = edit()
-            targets = {path: confine(self.root, path) for path in edits}
-            try:
-                await asyncio.to_thread(_apply, targets, edits)
-            except OSError as error:
-                raise WorkspaceError(f"{', '.join(edits)} can't be written: {error.strerror}") from error
-            before = self.head()
-            commit = await self._commit(message, list(edits))
-            return Change(commit, commit != before)
-
-    async def _commit(self, message: str, paths: list[str]) -> str:
+    async def _write(self) -> None:
+        """Commit group after group until nothing waits."""
         try:
-            await self.git.run("add", "--all", "--force", "--", *[p for p in paths if await self._known(p)])
-            await self.git.run("commit", "--quiet", "--message", message, "--", *paths, ok=(0, 1))
+            while self._waiting:
+                # Calls that are about to ask in this turn of the loop get into this group.
+                await asyncio.sleep(0)
+                async with self._lock:
+                    taken, self._waiting = self._waiting[:MAX_GROUP], self._waiting[MAX_GROUP:]
+                    failure: Exception | None = None
+                    try:
+                        paths, commit, moved = await self._commit([member for member, _ in taken])
+                    except Exception as error:
+                        failure = error
+                for member, done in taken:
+                    if done.done():
+                        continue
+                    problem = member.error or failure
+                    if problem is not None:
+                        done.set_exception(problem)
+                    else:
+                        done.set_result(Change(commit, moved and (member.differs or not any(m.differs for m, _ in taken))))
+                if failure is None and moved:
+                    self._tell(paths)
+        finally:
+            self._writer = None
+
+    async def _commit(self, members: list[Member]) -> tuple[list[str], str, bool]:
+        """Commit a group: the paths, the commit, and whether it is a new one."""
+        before = self.head()
+        paths = await asyncio.to_thread(group.apply, self.root, members)
+        if not paths:
+            return [], before or "", False
+        try:
+            await self.git.run("update-index", "--add", "--remove", "--replace", "-z", "--stdin", given="\0".join([*paths, ""]))
+            message = group.message([member for member in members if member.error is None])
+            await self.git.run("commit", "--quiet", "--message", message, ok=(0, 1))
         except GitError as error:
             raise WorkspaceError(f"the change is written but can't be committed: {error}") from error
-        return await self._durable_head()
+        commit = await self._durable_head()
+        return paths, commit, commit != before
 
-    async def _known(self, path: str) -> bool:
-        """Whether git can add the path: it refuses one that is neither on the disk nor in the index."""
-        return (self.root / path).exists() or bool(await self.git.run("ls-files", "--", path))
+    def _tell(self, paths: Iterable[str]) -> None:
+        changed = frozenset(paths)
+        for listener in self.listeners:
+            listener(changed)
 
     async def _durable_head(self) -> str:
         await asyncio.to_thread(files.sync_folder, self.root / ".git" / "refs" / "heads")
@@ -132,15 +166,15 @@ class Repository:
 
     async def _save(self) -> Change:
         async with self._lock:
+            before = self.head()
             changed = await recover.commit_all(self.git, "Save the workspace")
-            return Change(await self._durable_head(), changed)
+            commit = await self._durable_head()
+            if changed:
+                self._tell(await self._between(before, commit))
+            return Change(commit, changed)
 
-
-def _apply(targets: Mapping[str, Path], edits: Edits) -> None:
-    for path, target in targets.items():
-        content = edits[path]
-        if content is None:
-            if target.exists():
-                files.remove(target)
-        elif not target.is_file() or target.read_bytes() != content:
-            files.write(target, content)
+    async def _between(self, before: str | None, after: str) -> list[str]:
+        """The paths that differ between two commits."""
+        if before is None:
+            return []
+        return [path for path in (await self.git.run("diff", "--name-only", "--no-renames", "-z", before, after)).split("\0") if path]

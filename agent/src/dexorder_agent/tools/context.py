@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from dexorder_agent.errors import WorkspaceError
-from dexorder_agent.repo.repository import Edits
+from dexorder_agent.repo.group import Edits, Read
 from dexorder_agent.tools.shapes import SavedShape
 from dexorder_agent.tools.toolbox import REPLACES, tool
 from dexorder_agent.workspace import Workspace
@@ -46,12 +46,12 @@ class ContextTools:
         """Replace the state of the workspace (chart, indicators, analysis), which is the resource context://workspace-state, or merge
         changes into it."""
 
-        def edit() -> Edits:
+        def edit(read: Read) -> Edits:
             value: Any = state
             if merge:
                 try:
-                    before = json.loads((self._repository.root / STATE).read_text("utf-8"))
-                except (FileNotFoundError, ValueError):
+                    before = json.loads(read(STATE) or b"{}")
+                except ValueError:
                     before = {}
                 value = merge_patch(before, state)
             content = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

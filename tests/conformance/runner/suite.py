@@ -1,0 +1,90 @@
+"""The suite: which scenarios it requires, and what came of a run."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parents[1]
+FOLDER = HERE.parents[1] / ".local" / "conformance"
+NODE = FOLDER / "node_modules" / ".bin" / "node"
+INDEX = FOLDER / "node_modules" / "@modelcontextprotocol" / "conformance" / "dist" / "index.js"
+RUN_SECONDS = 300
+_LINE = re.compile(r"^[✓✗] (?P<name>\S+): (?P<passed>\d+) passed, (?P<failed>\d+) failed$")
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """What came of a scenario: its checks."""
+
+    name: str
+    passed: int
+    failed: int
+
+    @property
+    def holds(self) -> bool:
+        """Whether something was checked and nothing failed: the suite calls a scenario without a single check a pass."""
+        return self.failed == 0 and self.passed > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of a run."""
+
+    required: list[Scenario]
+    others: list[Scenario]
+    output: str
+
+    @property
+    def failures(self) -> list[Scenario]:
+        return [scenario for scenario in self.required if not scenario.holds]
+
+
+def required(revision: str) -> list[str]:
+    """The scenarios for servers that a revision requires."""
+    text = _suite("list", "--requirements", revision).stdout
+    section = text.partition("Server scenarios")[2].partition("Client scenarios")[0]
+    names = re.findall(r"^ {2}- (\S+)$", section, re.MULTILINE)
+    if not names:
+        raise RuntimeError(f"the suite lists no server scenarios for {revision}:\n{text}")
+    return names
+
+
+def run(url: str, revision: str, results: Path) -> Result:
+    """Run all scenarios of a revision against a server."""
+    names = required(revision)
+    done = _suite("server", "--url", url, "--requirements", revision, "--output-dir", str(results))
+    output = done.stdout + done.stderr
+    found = {}
+    for line in output.splitlines():
+        if match := _LINE.match(line):
+            found[match["name"]] = Scenario(match["name"], int(match["passed"]), int(match["failed"]))
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise RuntimeError(f"the suite did not run {', '.join(missing)}:\n{output}")
+    wanted = [found.pop(name) for name in names]
+    return Result(wanted, list(found.values()), output)
+
+
+@contextmanager
+def address(gateway_url: str, token: str) -> Iterator[str]:
+    """A loopback address that stands for the gateway and adds the token."""
+    command = [str(NODE), str(HERE / "proxy.mjs"), gateway_url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={"TOKEN": token}) as proxy:
+        try:
+            assert proxy.stdout is not None
+            line = proxy.stdout.readline().strip()
+            if not line:
+                raise RuntimeError("the proxy of the suite did not start")
+            yield line
+        finally:
+            proxy.terminate()
+
+
+def _suite(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [str(NODE), str(INDEX), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=RUN_SECONDS, check=False)

@@ -1,0 +1,1 @@
+"""An MCP server with the tools, resources and prompts that the official conformance suite asks for."""

@@ -74,3 +74,27 @@ async def test_context_is_what_was_set(agent: Agent) -> None:
     assert await agent.read("context://user-profile") == "Trades copper."
     assert await agent.read("context://system-prompt", LEGACY) == "Be brief."
     assert json.loads(await agent.read("context://workspace-state")) == {"chart": {"symbol": "IBM", "bars": 50}}
+
+
+async def test_single_things_are_read_by_templates(agent: Agent) -> None:
+    async with agent.client() as client:
+        templates = await client.list_resource_templates()
+    assert templates.cache_scope == "private"
+    assert [template.uri_template for template in templates.resource_templates] == [
+        "indicators://{name}",
+        "strategies://{name}",
+        "conversations://{id}",
+    ]
+    shown = json.loads(await agent.read("indicators://rsi", LEGACY))
+    assert shown["signature"]["name"] == "rsi" and "def compute" in shown["source"]
+    assert "def signals" in json.loads(await agent.read("strategies://sma_cross"))["source"]
+    await agent.call("append_conversation", messages=[{"role": "user", "content": "hello"}], idempotency_key="t1", conversation="a:b")
+    for uri in ("conversations://a:b", "conversations://a%3Ab"):
+        assert json.loads(await agent.read(uri))["messages"][0]["content"] == "hello"
+
+
+@pytest.mark.parametrize("uri", ["indicators://missing", "conversations://missing", "strategies://..%2F..%2Fetc", "conversations://"])
+async def test_what_a_template_names_must_exist(agent: Agent, uri: str) -> None:
+    async with agent.client() as client:
+        with pytest.raises(MCPError, match=r"doesn't exist|can't be used"):
+            await client.read_resource(uri)

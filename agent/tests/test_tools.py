@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 
@@ -13,11 +14,11 @@ pytestmark = pytest.mark.anyio
 
 READING = {
     "list_indicators", "show_indicator", "run_indicator", "list_strategies", "show_strategy", "run_strategy", "backtest_strategy",
-    "read_conversation", "list_files", "read_file", "history_log", "history_diff",
+    "read_conversation", "list_conversations", "list_files", "read_file", "history_log", "history_diff",
 }  # fmt: skip
 CHANGING = {
     "save_indicator", "delete_indicator", "save_strategy", "delete_strategy", "set_workspace_state", "set_user_profile",
-    "set_system_prompt", "append_conversation", "write_file", "history_restore",
+    "set_system_prompt", "append_conversation", "set_conversation_summary", "delete_conversation", "write_file", "history_restore",
 }  # fmt: skip
 
 DOUBLE = '"""Twice the price."""\n\ndef compute(close, *, factor: float = 2.0):\n    return close * factor\n'
@@ -142,6 +143,51 @@ async def test_conversations_take_a_turn_once(agent: Agent) -> None:
     assert [message["content"] for message in read["messages"]] == ["hello\u2028there", "hi"]
     assert read["messages"][1]["data"] == {"tokens": 3}
     assert await agent.read("context://conversation-summary") == "Greetings."
+
+
+async def test_a_turn_is_kept_with_its_tools_and_its_state(agent: Agent) -> None:
+    turn = [
+        {"role": "user", "content": "what is the rsi?"},
+        {
+            "role": "assistant",
+            "content": "",
+            "tool_calls": [
+                {"id": "1", "name": "run_indicator", "arguments": {"name": "rsi"}, "result": {"rsi": [50.5]}, "is_error": False}
+            ],
+        },
+        {"role": "assistant", "content": "It is 50.5."},
+    ]
+    usage = {"model": "m", "input_tokens": 10, "output_tokens": 4}
+    await agent.call("append_conversation", messages=turn, idempotency_key="1", conversation="c2", usage=usage)
+    await agent.call(
+        "append_conversation", messages=[{"role": "user", "content": "and"}], idempotency_key="2", conversation="c2", state="interrupted"
+    )
+    read = await agent.call("read_conversation", conversation="c2")
+    kept = read["messages"]
+    assert kept[1]["tool_calls"] == turn[1]["tool_calls"]
+    assert [message.get("turn") for message in kept] == [None, None, {"state": "complete", "usage": usage}, {"state": "interrupted"}]
+    window = await agent.call("read_conversation", conversation="c2", last=2, before=3)
+    assert (window["first"], window["total"]) == (1, 4)
+    assert window["messages"] == kept[1:3]
+
+
+async def test_the_same_turn_sent_many_times_at_once_is_kept_once(agent: Agent) -> None:
+    call = {"messages": [{"role": "user", "content": "x"}], "idempotency_key": "same", "conversation": "c3"}
+    answers = await asyncio.gather(*(agent.call("append_conversation", **call) for _ in range(8)))
+    assert [answer["appended"] for answer in answers].count(True) == 1
+    assert (await agent.call("read_conversation", conversation="c3"))["total"] == 1
+
+
+async def test_conversations_are_listed_summarised_and_deleted(agent: Agent) -> None:
+    await agent.call("append_conversation", messages=[{"role": "user", "content": "x"}], idempotency_key="1", conversation="c4")
+    assert (await agent.call("list_conversations"))["conversations"][0]["conversation"] == "c4"
+    await agent.call("set_conversation_summary", text="Nothing much.")
+    assert await agent.read("context://conversation-summary") == "Nothing much."
+    deleted = await agent.call("delete_conversation", conversation="c4")
+    assert "c4" not in [entry["conversation"] for entry in (await agent.call("list_conversations"))["conversations"]]
+    assert "nothing to delete" in await agent.fails("delete_conversation", conversation="c4")
+    await agent.call("history_restore", path="conversations/c4.jsonl", commit=f"{deleted['commit']}~1")
+    assert (await agent.call("read_conversation", conversation="c4"))["total"] == 1
 
 
 async def test_history_shows_compares_and_restores(agent: Agent) -> None:

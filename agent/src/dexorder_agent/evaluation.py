@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dexorder_agent.calls import ticking
 from dexorder_agent.market.series import Series
 from dexorder_agent.sandbox.pool import Job, Outcome
 from dexorder_agent.source.arguments import check
@@ -39,5 +40,7 @@ async def evaluate(workspace: Workspace, catalog: Catalog, name: str, given: Map
         parameters=parameters,
         outputs=signature.outputs,
     )
-    outcome = await workspace.pool.run(job, f"run_{catalog.kind.noun} {name}")
+    seconds = workspace.settings.limits.seconds
+    async with ticking(lambda: f"running {name}, for {seconds:g} s at most", seconds):
+        outcome = await workspace.pool.run(job, f"run_{catalog.kind.noun} {name}")
     return Evaluation(signature, parameters, series, outcome)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from urllib.parse import unquote
 
 from mcp.server.mcpserver.exceptions import ResourceError
 from mcp.server.mcpserver.resources import Resource
+from mcp_types import ResourceTemplate
 from pydantic import ConfigDict, Field
 
+from dexorder_agent import conversations
 from dexorder_agent.errors import WorkspaceError
 from dexorder_agent.source.catalog import Catalog
 from dexorder_agent.workspace import Workspace
@@ -83,3 +87,72 @@ def _listing(catalog: Catalog) -> Reader:
         return json.dumps({catalog.kind.folder: await catalog.entries()}, allow_nan=False)
 
     return read
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A pattern of addresses, each of which is one thing of a kind."""
+
+    scheme: str
+    variable: str
+    title: str
+    description: str
+    read: Callable[[str], Awaitable[str]]
+    mime_type: str = JSON
+
+    def listed(self) -> ResourceTemplate:
+        """As clients see it."""
+        return ResourceTemplate(
+            uri_template=f"{self.scheme}://{{{self.variable}}}",
+            name=self.scheme.removesuffix("s"),
+            title=self.title,
+            description=self.description,
+            mime_type=self.mime_type,
+        )
+
+    def name_in(self, uri: str) -> str | None:
+        """The name in an address of this pattern, None if it is another kind of address or the list of all."""
+        scheme, separator, name = uri.partition("://")
+        return unquote(name) if separator and scheme == self.scheme and name != "list" else None
+
+
+def templates(workspace: Workspace) -> list[Template]:
+    """The patterns under which single indicators, strategies and conversations are read."""
+
+    async def conversation(name: str) -> str:
+        return json.dumps(await conversations.shown(workspace.repository, name), ensure_ascii=False)
+
+    kept = [
+        Template(
+            catalog.kind.folder,
+            "name",
+            f"One {catalog.kind.noun}",
+            f"The source of the {catalog.kind.noun} of this name, with its signature",
+            _program(catalog),
+        )
+        for catalog in (workspace.indicators, workspace.strategies)
+    ]
+    return [*kept, Template("conversations", "id", "One conversation", "The newest turns of a conversation", conversation)]
+
+
+def _program(catalog: Catalog) -> Callable[[str], Awaitable[str]]:
+    async def program(name: str) -> str:
+        return json.dumps(await catalog.shown(name), ensure_ascii=False, allow_nan=False)
+
+    return program
+
+
+def changed(paths: Iterable[str]) -> list[str]:
+    """The addresses whose content a change of these files changed."""
+    files = {path: uri for uri, _, _, _, path in FILES}
+    found: dict[str, None] = {}
+    for path in sorted(paths):
+        folder, _, name = path.partition("/")
+        if path in files:
+            found[files[path]] = None
+        elif folder in ("indicators", "strategies") and name.endswith(".py"):
+            found[f"{folder}://list"] = None
+            found[f"{folder}://{name.removesuffix('.py')}"] = None
+        elif folder == "conversations" and name.endswith(".jsonl"):
+            found[f"{folder}://{name.removesuffix('.jsonl')}"] = None
+    return list(found)

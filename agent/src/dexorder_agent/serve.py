@@ -68,7 +68,8 @@ async def serve(settings: Settings) -> None:
     if not serving.done():
         event(logger, "ending", calls=mcp.active_calls)
         await mcp.quiet(settings.shutdown_seconds)
-        # What is still open now are streams that wait for news; they may be cut.
+        # What is still open now are streams that wait for news.
+        mcp.close_streams()
         server.config.timeout_graceful_shutdown = 1
         server.should_exit = True
     background.cancel()

@@ -66,6 +66,16 @@ class Catalog:
         """The signature of one; a SourceError if it can't be used."""
         return read(name, await self.source(name), self.kind)
 
+    async def shown(self, name: str) -> dict[str, Any]:
+        """The source of one, with its signature or with what is wrong with it."""
+        source = await self.source(name)
+        shown: dict[str, Any] = {"name": name, "path": self.path(name), "source": source}
+        try:
+            shown["signature"] = read(name, source, self.kind).describe()
+        except SourceError as error:
+            shown["error"] = str(error)
+        return shown
+
     def path(self, name: str) -> str:
         """The path of one in the repository."""
         return f"{self.kind.folder}/{check(name, NAME_PATTERN, f'{self.kind.noun} name')}.py"

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 from typing import cast
 
-from dexorder_agent.errors import NotFoundError, SourceError
+from dexorder_agent.errors import NotFoundError
 from dexorder_agent.evaluation import Evaluation
 from dexorder_agent.jsonsafe import finite
 from dexorder_agent.repo.repository import Repository
 from dexorder_agent.source.catalog import Catalog
 from dexorder_agent.source.read import read
-from dexorder_agent.tools.shapes import EntryShape, RunShape, SavedShape, SourceShape
+from dexorder_agent.tools.shapes import RunShape, SavedShape, SourceShape
 
 
 async def show(catalog: Catalog, name: str) -> SourceShape:
     """The source, with its signature or with what is wrong with it."""
-    source = await catalog.source(name)
-    shown = SourceShape(name=name, path=catalog.path(name), source=source)
-    try:
-        shown["signature"] = cast(EntryShape, read(name, source, catalog.kind).describe())
-    except SourceError as error:
-        shown["error"] = str(error)
-    return shown
+    return cast(SourceShape, await catalog.shown(name))
 
 
 async def save(repository: Repository, catalog: Catalog, name: str, source: str) -> SavedShape:

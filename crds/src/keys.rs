@@ -3,6 +3,8 @@
 /// Annotation on a `UserWorkspace` that wakes it: any new value counts, RFC 3339 with microseconds is what the
 /// gateway writes. ArgoCD does not count annotations as drift.
 pub const TOUCHED_AT: &str = "dexorder.io/touched-at";
+/// Annotation on a `UserWorkspace`: it is not stopped for idleness before this time (RFC 3339).
+pub const KEEP_AWAKE_UNTIL: &str = "dexorder.io/keep-awake-until";
 /// Label on pods and claims: the name of the workspace that they belong to.
 pub const WORKSPACE_LABEL: &str = "dexorder.io/workspace";
 /// Annotation on claims: the user whose data is on the volume.

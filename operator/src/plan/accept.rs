@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use dexorder_crds::{
-    AuthMode, RetentionPolicy, UserWorkspaceSpec, WorkspaceTier, WorkspaceTierSpec, condition::accepted,
+    AuthMode, RetentionPolicy, UserWorkspace, UserWorkspaceSpec, WorkspaceTier, WorkspaceTierSpec,
+    condition::accepted, keys,
 };
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::{apimachinery::pkg::api::resource::Quantity, jiff::Timestamp};
 
 /// What a workspace gets under its tier.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,8 +36,15 @@ pub struct Verdict {
     pub terms: Option<Terms>,
 }
 
+/// The time in the annotation `dexorder.io/keep-awake-until`, or the text if it is no time.
+pub(super) fn keep_awake_until(workspace: &UserWorkspace) -> Option<Result<Timestamp, &str>> {
+    let text = workspace.metadata.annotations.as_ref()?.get(keys::KEEP_AWAKE_UNTIL)?;
+    Some(text.parse().map_err(|_| text.as_str()))
+}
+
 /// Judges a manifest by its tier.
-pub(super) fn judge(spec: &UserWorkspaceSpec, tier: Option<&WorkspaceTier>) -> Verdict {
+pub(super) fn judge(workspace: &UserWorkspace, tier: Option<&WorkspaceTier>) -> Verdict {
+    let spec = &workspace.spec;
     let Some(tier) = tier else {
         return refuse(
             accepted::TIER_NOT_FOUND,
@@ -90,7 +98,13 @@ pub(super) fn judge(spec: &UserWorkspaceSpec, tier: Option<&WorkspaceTier>) -> V
             None,
         );
     }
-    let (reason, message) = in_effect(spec, &tier.spec);
+    let (reason, mut message) = in_effect(spec, &tier.spec);
+    if let Some(Err(text)) = keep_awake_until(workspace) {
+        message = format!(
+            "{message}; annotation {} \"{text}\" is no time: write one like 2030-01-31T18:00:00Z",
+            keys::KEEP_AWAKE_UNTIL
+        );
+    }
     Verdict { accepted: true, reason, message, terms }
 }
 

@@ -22,7 +22,7 @@ impl Planner<'_> {
             return;
         };
         let last = self.last_activity(memory);
-        let due = due(last, timeout, memory);
+        let due = due(last, timeout, memory).max(self.keep_awake_until().unwrap_or(Timestamp::MIN));
         if self.now < due {
             self.show_deadline(last, due);
             self.next = Next::At(due);
@@ -44,6 +44,11 @@ impl Planner<'_> {
         }
         // Asked within this look: the plan that follows the answer sets the next look.
         self.next = Next::At(self.now + ASK_AGAIN);
+    }
+
+    /// What somebody asked for by annotation. A text that is no time keeps nothing awake; `Accepted` says so.
+    fn keep_awake_until(&self) -> Option<Timestamp> {
+        super::accept::keep_awake_until(self.observed.workspace)?.ok()
     }
 
     fn last_activity(&self, memory: &Memory) -> Timestamp {

@@ -80,7 +80,7 @@ impl<'a> Planner<'a> {
             observed,
             now,
             before: workspace.status.clone().unwrap_or_default(),
-            verdict: accept::judge(&workspace.spec, observed.tier),
+            verdict: accept::judge(workspace, observed.tier),
             claim: ClaimState::of(observed.claim, &workspace.spec.user_id),
             pod: PodState::of(observed.pod, uid),
             draft: Draft::of(workspace, now),

@@ -83,3 +83,28 @@ fn a_workspace_that_is_kept_awake_has_no_deadline() {
     assert!(names(&plan).is_empty());
     assert_eq!(scene.status().idle_deadline_time, None);
 }
+
+#[test]
+fn an_annotation_keeps_it_awake_until_its_time_and_no_longer() {
+    let mut scene = Scene::running();
+    let until = scene.now + SignedDuration::from_secs(3 * IDLE_SECONDS);
+    let annotations = scene.workspace.metadata.annotations.get_or_insert_default();
+    annotations.insert(dexorder_crds::keys::KEEP_AWAKE_UNTIL.to_owned(), until.to_string());
+    let plan = scene.wait(2 * IDLE_SECONDS).report(0, START).step();
+    assert!(names(&plan).is_empty());
+    assert_eq!(plan.next, Next::At(until));
+    scene.wait(IDLE_SECONDS).report(0, START).step();
+    assert_eq!(scene.condition("Ready"), "False/Draining");
+}
+
+#[test]
+fn an_annotation_that_is_no_time_is_named_and_keeps_nothing_awake() {
+    let mut scene = Scene::running();
+    let annotations = scene.workspace.metadata.annotations.get_or_insert_default();
+    annotations.insert(dexorder_crds::keys::KEEP_AWAKE_UNTIL.to_owned(), "tomorrow".to_owned());
+    scene.wait(IDLE_SECONDS).report(0, START).step();
+    assert_eq!(scene.condition("Ready"), "False/Draining");
+    let status = scene.status();
+    let accepted = status.conditions.iter().find(|condition| condition.type_ == "Accepted").unwrap();
+    assert!(accepted.message.contains("\"tomorrow\" is no time"), "{}", accepted.message);
+}

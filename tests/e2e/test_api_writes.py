@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from support.users import User
     from support.workspace import Workspace
 
-COLD_START, SUSPEND, RESUME = 6, 6, 4
+COLD_START, SUSPEND, RESUME = 6, 4, 4
 SAMPLE = re.compile(r"^dexorder_api_writes_total\{(?P<labels>[^}]*)\} (?P<value>[0-9.e+]+)$", re.MULTILINE)
 STATUS_WRITE = re.compile(
     r'^apiserver_request_total\{.*resource="userworkspaces".*subresource="status".*verb="(APPLY|PATCH|PUT)"'
@@ -36,11 +36,16 @@ class Writes:
     system: Kubectl
     http: httpx2.Client
 
+    def addresses(self) -> list[str]:
+        """The addresses of the operator's pods."""
+        pods = self.system.list("pods", "--selector=app.kubernetes.io/name=dexorder-operator")
+        return [pod["status"]["podIP"] for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+
     def so_far(self) -> dict[str, float]:
         """The writes by verb and kind, without the lease, which is the operator's own."""
         counted: dict[str, float] = {}
-        for pod in self.system.list("pods", "--selector=app.kubernetes.io/name=dexorder-operator"):
-            text = self.http.get(f"http://{pod['status']['podIP']}:8081/metrics").text
+        for address in self.addresses():
+            text = self.http.get(f"http://{address}:8081/metrics").text
             for sample in SAMPLE.finditer(text):
                 labels = sample["labels"]
                 if 'kind="Lease"' not in labels:

@@ -80,8 +80,8 @@ def test_calls_that_keep_coming_keep_it_awake(user: User) -> None:
     workspace = user.make_workspace(idleTimeout="5s")
     user.mcp.call("save_indicator", name="slow", source=SLOW)
     before = workspace.pod_uid
-    for _ in range(4):
-        user.mcp.call("run_indicator", name="slow", parameters={"seconds": 3.0}, last=1)
+    for _ in range(3):
+        user.mcp.call("run_indicator", name="slow", parameters={"seconds": 2.5}, last=1)
     assert workspace.pod_uid == before
     assert "suspendTime" not in workspace.status
 
@@ -114,8 +114,9 @@ def test_a_client_that_only_listens_does_not_keep_it_awake(user: User) -> None:
 
 
 def test_a_touch_wakes_a_suspended_workspace(user: User) -> None:
-    workspace = user.make_workspace(idleTimeout="5s")
-    workspace.wait("Suspended", within=60)
+    workspace = user.make_workspace(operatingMode="Suspended")
+    workspace.wait_reason("Ready", "Suspended")
+    workspace.change(operatingMode="Auto")
     touch(workspace)
     workspace.wait("Ready")
     assert workspace.status["observedTouch"] == workspace.resource["metadata"]["annotations"][TOUCH]

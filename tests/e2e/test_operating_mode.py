@@ -54,7 +54,7 @@ def test_running_keeps_a_workspace_awake_past_its_idle_timeout(user: User) -> No
     assert "idleDeadlineTime" not in workspace.status
     # An Auto workspace of this timeout is suspended well within this time: test_idle shows it.
     with pytest.raises(KubectlError, match="timed out"):
-        workspace.kubectl.wait("uws", workspace.name, "condition=Suspended", within=12)
+        workspace.kubectl.wait("uws", workspace.name, "condition=Suspended", within=9)
     assert workspace.pod_uid == before
 
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from support.kubectl import Kubectl
 
+USER_ANNOTATION = "dexorder.io/user-id"
+
 
 @dataclass(frozen=True, slots=True)
 class User:
@@ -69,8 +71,10 @@ class User:
 
     def remove(self) -> None:
         """Delete the user's workspaces and the claims that they leave."""
-        for workspace in self.workspaces():
-            self.kubectl.run("delete", "uws", workspace.name, "--ignore-not-found", "--wait=false")
-        for claim in self.kubectl.list("pvc", "--selector", "app.kubernetes.io/name=dexorder-workspace"):
-            if claim["metadata"].get("annotations", {}).get("dexorder.io/user-id") == self.id:
-                self.kubectl.run("delete", "pvc", claim["metadata"]["name"], "--ignore-not-found", "--wait=false")
+        mine = [
+            f"{item['kind']}/{item['metadata']['name']}"
+            for item in self.kubectl.list("uws,pvc")
+            if self.id in (item["spec"].get("userId"), item["metadata"].get("annotations", {}).get(USER_ANNOTATION))
+        ]
+        if mine:
+            self.kubectl.run("delete", "--ignore-not-found", "--wait=false", *mine)

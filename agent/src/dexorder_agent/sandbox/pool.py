@@ -24,6 +24,7 @@ from dexorder_agent.settings import Limits
 logger = logging.getLogger(__name__)
 
 SHOWN_PRINT = 4096
+DRAWING_MIB = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +131,28 @@ class Pool:
 
     async def run(self, job: Job, label: str) -> Outcome:
         """Run a job to its end, to its time limit, or to the cancellation of the caller."""
+        header = {
+            "path": job.path,
+            "module": job.module,
+            "source": job.source,
+            "function": job.function,
+            "parameters": job.parameters,
+            "outputs": list(job.outputs),
+            "memory_mib": self._limits.memory_mib,
+        }
+        blobs, printed, milliseconds = await self._in_child(header, job.columns, label)
+        return Outcome(_arrays(job, blobs), printed, milliseconds)
+
+    async def draw(self, spec: dict[str, Any], columns: Sequence[array[float]]) -> bytes:
+        """Draw a chart as PNG (see chart/draw.py)."""
+        header = {"path": "the chart", "draw": spec, "memory_mib": max(DRAWING_MIB, self._limits.memory_mib)}
+        blobs, _, _ = await self._in_child(header, columns, "chart")
+        if len(blobs) != 1 or not blobs[0].startswith(b"\x89PNG"):
+            raise SandboxError("the chart could not be drawn")
+        return blobs[0]
+
+    async def _in_child(self, header: dict[str, Any], columns: Sequence[array[float]], label: str) -> tuple[list[bytes], str, float]:
+        """Have a child do something; what it gave, what it printed, and how many milliseconds that took."""
         async with self._slots:
             await self.start()
             control = self._control
@@ -139,11 +162,13 @@ class Pool:
             number = self._number
             self.running[number] = label
             try:
-                return await self._run(job, number, control)
+                return await self._run(header, columns, number, control)
             finally:
                 del self.running[number]
 
-    async def _run(self, job: Job, number: int, control: socket.socket) -> Outcome:
+    async def _run(
+        self, header: dict[str, Any], columns: Sequence[array[float]], number: int, control: socket.socket
+    ) -> tuple[list[bytes], str, float]:
         started = time.perf_counter()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         printed = os.memfd_create("printed", os.MFD_CLOEXEC)
@@ -155,14 +180,14 @@ class Pool:
             reader, writer = await asyncio.open_unix_connection(sock=ours, limit=1 << 20)
             try:
                 async with asyncio.timeout(self._limits.seconds):
-                    arrays = await self._exchange(job, reader, writer, ended)
+                    blobs = await self._exchange(header, columns, reader, writer, ended)
             except TimeoutError:
                 raise SandboxError(
-                    f"{job.path} ran longer than the {self._limits.seconds:g} s that a run may take and was stopped"
+                    f"{header['path']} ran longer than the {self._limits.seconds:g} s that a run may take and was stopped"
                 ) from None
             finally:
                 writer.close()
-            return Outcome(arrays, _text(printed), round((time.perf_counter() - started) * 1000, 3))
+            return blobs, _text(printed), round((time.perf_counter() - started) * 1000, 3)
         finally:
             if not ended.done():
                 self._kill(control, number)
@@ -170,33 +195,29 @@ class Pool:
             os.close(printed)
 
     async def _exchange(
-        self, job: Job, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ended: asyncio.Future[int]
-    ) -> list[array[float]]:
-        header = {
-            "path": job.path,
-            "module": job.module,
-            "source": job.source,
-            "function": job.function,
-            "parameters": job.parameters,
-            "outputs": list(job.outputs),
-            "seconds": self._limits.seconds,
-            "memory_mib": self._limits.memory_mib,
-            "printed_bytes": self._limits.printed_bytes,
-        }
+        self,
+        header: dict[str, Any],
+        columns: Sequence[array[float]],
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        ended: asyncio.Future[int],
+    ) -> list[bytes]:
+        path = header["path"]
+        limited = {**header, "seconds": self._limits.seconds, "printed_bytes": self._limits.printed_bytes}
         try:
-            writer.write(wire.pack(header, [column.tobytes() for column in job.columns]))
+            writer.write(wire.pack(limited, [column.tobytes() for column in columns]))
             await writer.drain()
             lengths = wire.unpack_lengths(await reader.readexactly(wire.LENGTH.size), self._limits.result_bytes)
             answer, blobs = wire.unpack(await reader.readexactly(lengths[0]), await reader.readexactly(lengths[1]))
         except (asyncio.IncompleteReadError, ConnectionError):
             # The child is gone without an answer: the warm process knows how it ended.
             status = await ended
-            raise SandboxError(f"{job.path}: the code {outcome.describe(status, self._limits.printed_bytes)}") from None
+            raise SandboxError(f"{path}: the code {outcome.describe(status, self._limits.printed_bytes)}") from None
         except (ValueError, AttributeError):
-            raise SandboxError(f"{job.path}: the code gave an answer that can't be read or is too large") from None
+            raise SandboxError(f"{path}: the code gave an answer that can't be read or is too large") from None
         if answer.get("ok") is not True:
             raise SandboxError(str(answer.get("error"))[:2000])
-        return _arrays(job, blobs)
+        return blobs
 
     def _kill(self, control: socket.socket, number: int) -> None:
         self._ended.pop(number, None)

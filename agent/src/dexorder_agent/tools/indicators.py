@@ -7,7 +7,7 @@ from typing import cast
 from typing_extensions import TypedDict
 
 from dexorder_agent.evaluation import evaluate
-from dexorder_agent.tools import programs
+from dexorder_agent.tools import charts, programs
 from dexorder_agent.tools.shapes import EntryShape, Last, Name, Parameters, RunShape, SavedShape, SeriesArgument, Source, SourceShape
 from dexorder_agent.tools.toolbox import READS, REPLACES, tool
 from dexorder_agent.workspace import Workspace
@@ -36,10 +36,14 @@ class IndicatorTools:
         return await programs.show(self._workspace.indicators, name)
 
     @tool("Run an indicator", READS)
-    async def run_indicator(self, name: Name, parameters: Parameters = None, series: SeriesArgument = None, last: Last = None) -> RunShape:
+    async def run_indicator(
+        self, name: Name, parameters: Parameters = None, series: SeriesArgument = None, last: Last = None, chart: charts.Chart = False
+    ) -> RunShape:
         """Compute an indicator on a price series. Gives one value for each bar and output, null where there is none yet."""
         prices = await self._workspace.series.get(series)
         run = await evaluate(self._workspace, self._workspace.indicators, name, parameters or {}, prices)
+        if chart:
+            await charts.attach_indicator(self._workspace, run, last)
         return programs.result(run, last)
 
     @tool("Save an indicator", REPLACES)

@@ -11,7 +11,7 @@ from dexorder_agent.evaluation import evaluate
 from dexorder_agent.jsonsafe import finite
 from dexorder_agent.market.backtest import Report, Trade, backtest
 from dexorder_agent.market.series import Series
-from dexorder_agent.tools import programs
+from dexorder_agent.tools import charts, programs
 from dexorder_agent.tools.shapes import EntryShape, Last, Name, Parameters, RunShape, SavedShape, SeriesArgument, Source, SourceShape
 from dexorder_agent.tools.toolbox import READS, REPLACES, tool
 from dexorder_agent.workspace import Workspace
@@ -91,6 +91,7 @@ class StrategyTools:
         cost: Annotated[float, Field(description="Cost of trading, as a fraction of the value traded", ge=0, le=0.1)] = 0.001,
         bars_per_year: Annotated[float, Field(description="252 for daily prices of a stock exchange", ge=1, le=600_000)] = 252,
         last: Last = None,
+        chart: charts.Chart = False,
     ) -> BacktestShape:
         """Work out what a strategy would have earned on a price series: return, volatility, Sharpe ratio (risk-free rate 0), largest
         drawdown, trades and the equity curve. A position is taken at the close where the strategy asks for it and earns from the next
@@ -99,6 +100,8 @@ class StrategyTools:
         (closes,) = prices.pick(["close"])
         run = await evaluate(self._workspace, self._workspace.strategies, name, parameters or {}, prices)
         report = backtest(closes, run.outcome.arrays[0], cost=cost, bars_per_year=bars_per_year)
+        if chart:
+            await charts.attach_backtest(self._workspace, run, report.equity, last)
         first = max(0, len(prices) - last) if last is not None else 0
         return BacktestShape(
             name=name,

@@ -10,6 +10,7 @@ use http::HeaderValue;
 
 use crate::clock;
 use crate::expiring::Expiring;
+use crate::mcp::SessionKey;
 
 /// How long an identity is used again: half its life, so that it never arrives about to end.
 const REUSE_SECONDS: i64 = identity::LIFETIME_SECONDS / 2;
@@ -37,6 +38,12 @@ pub enum SignerError {
         /// What is wrong.
         source: KeyError,
     },
+    /// The key gives no key for sessions.
+    #[error("{}: no key for the identifiers of sessions can be derived from it", path.display())]
+    Derive {
+        /// Path of the file.
+        path: PathBuf,
+    },
 }
 
 /// Signs identities with the key in a file, and follows the file.
@@ -48,6 +55,7 @@ pub(crate) struct Signer {
 struct Key {
     signing: SigningKey,
     pem: String,
+    sessions: Arc<SessionKey>,
     /// Identities by workspace UID and user. They go with their key.
     signed: Expiring<(String, String), HeaderValue>,
 }
@@ -72,6 +80,11 @@ impl Signer {
         value.set_sensitive(true);
         current.signed.put(whom, value.clone(), now + REUSE_SECONDS, now);
         Ok(value)
+    }
+
+    /// The key of the sessions' identifiers. It changes with the signing key: clients then begin new sessions.
+    pub(crate) fn session_key(&self) -> Arc<SessionKey> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner).sessions)
     }
 
     /// Follows the file, for ever. A key that can't be read leaves the one before in use.
@@ -104,7 +117,10 @@ async fn read(path: &PathBuf) -> Result<Key, SignerError> {
         .map_err(|source| SignerError::Read { path: path.clone(), source })?;
     let signing =
         SigningKey::from_pem(&pem).map_err(|source| SignerError::Key { path: path.clone(), source })?;
-    Ok(Key { signing, pem, signed: Expiring::new(KEPT) })
+    let sessions =
+        SessionKey::derive(pem.trim().as_bytes()).map_err(|_| SignerError::Derive { path: path.clone() })?;
+    let sessions = Arc::new(sessions);
+    Ok(Key { signing, pem, sessions, signed: Expiring::new(KEPT) })
 }
 
 #[cfg(test)]

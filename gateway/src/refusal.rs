@@ -52,6 +52,10 @@ pub(crate) enum Refusal {
     Api(ApiError),
     #[error("the workspace does not accept this gateway's word for its user yet: try again")]
     IdentityRefused,
+    #[error("this session is unknown or has ended: initialize a new one")]
+    NoSession,
+    #[error("sessions end by themselves here and need no DELETE")]
+    SessionStays,
     #[error("this gateway can't vouch for its users now: try again")]
     Signing,
     #[error("the workspace broke off before it answered: the request may have been carried out in part")]
@@ -73,8 +77,8 @@ impl Refusal {
             Self::Auth(AuthError::KeysUnavailable) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Auth(_) => StatusCode::UNAUTHORIZED,
             Self::Origin | Self::Obstacle(Obstacle::Refused { forbidden: true, .. }) => StatusCode::FORBIDDEN,
-            Self::NotFound => StatusCode::NOT_FOUND,
-            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::NotFound | Self::NoSession => StatusCode::NOT_FOUND,
+            Self::Method | Self::SessionStays => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
             Self::BodyBroken | Self::DoubledHeader(_) | Self::NoJson(_) | Self::NoMessage(_) => {
@@ -101,7 +105,7 @@ impl Refusal {
             | Self::Signing => Reason::Unavailable,
             Self::Auth(_) => Reason::Unauthenticated,
             Self::Origin => Reason::ForbiddenOrigin,
-            Self::NotFound | Self::Method => Reason::NotFound,
+            Self::NotFound | Self::Method | Self::NoSession | Self::SessionStays => Reason::NotFound,
             Self::TooLarge(_) => Reason::RequestTooLarge,
             Self::BodyTimeout(_)
             | Self::BodyBroken
@@ -165,8 +169,10 @@ impl Refusal {
         {
             map.insert(WWW_AUTHENTICATE, challenge);
         }
-        if matches!(self, Self::Method) {
-            map.insert(ALLOW, HeaderValue::from_static(METHODS));
+        match self {
+            Self::Method => drop(map.insert(ALLOW, HeaderValue::from_static(METHODS))),
+            Self::SessionStays => drop(map.insert(ALLOW, HeaderValue::from_static("POST, GET"))),
+            _ => {}
         }
         response
     }

@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::refusal::Refusal;
 
 const LISTEN_METHOD: &str = "subscriptions/listen";
+const INITIALIZE_METHOD: &str = "initialize";
 
 /// What the gateway knows of a message.
 #[derive(Debug, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub(super) struct Message {
     pub(super) id: Option<Value>,
     /// It opens a stream of events and has nothing done.
     pub(super) listens: bool,
+    /// It asks for a session.
+    pub(super) initializes: bool,
 }
 
 #[derive(Deserialize)]
@@ -65,8 +68,9 @@ pub(super) fn read(body: &[u8]) -> Result<Message, Refusal> {
         (Some(_), false, _) | (None, true, Some(_)) => {}
         _ => return Err(Refusal::NoMessage("it must be a request, a notification or a response")),
     }
-    let listens = head.method.as_deref() == Some(LISTEN_METHOD);
-    Ok(Message { id: head.id, listens })
+    let is = |method| head.method.as_deref() == Some(method);
+    let (listens, initializes) = (is(LISTEN_METHOD), is(INITIALIZE_METHOD) && head.id.is_some());
+    Ok(Message { id: head.id, listens, initializes })
 }
 
 fn no_object(text: &str) -> Refusal {
@@ -105,6 +109,14 @@ mod tests {
         assert!(listens(r#"{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen"}"#));
         assert!(listens(r#"{"jsonrpc":"2.0","id":1,"method":"subscriptions\/listen"}"#));
         assert!(!listens(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#));
+    }
+
+    #[test]
+    fn a_session_is_asked_for_by_a_request() {
+        let initializes = |body: &str| read(body.as_bytes()).unwrap().initializes;
+        assert!(initializes(r#"{"jsonrpc":"2.0","id":1,"method":"initialize"}"#));
+        assert!(!initializes(r#"{"jsonrpc":"2.0","method":"initialize"}"#));
+        assert!(!initializes(r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#));
     }
 
     #[test]

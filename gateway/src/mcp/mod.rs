@@ -5,6 +5,7 @@ mod headers;
 mod message;
 pub(crate) mod origin;
 mod relay;
+mod session;
 mod upstream;
 
 use std::sync::Arc;
@@ -29,6 +30,8 @@ use crate::metrics::Outcome;
 use crate::refusal::Refusal;
 use crate::wake::{Pod, Purpose, Tries, Trouble};
 use relay::Relay;
+use session::Session;
+pub(crate) use session::SessionKey;
 use upstream::Sent;
 pub(crate) use upstream::Upstream;
 
@@ -52,6 +55,10 @@ struct Checked {
     body: Bytes,
     /// The id of the JSON-RPC request.
     id: Option<Value>,
+    /// The session that it belongs to.
+    session: Option<Session>,
+    /// It asks for a session.
+    initializes: bool,
 }
 
 /// A refusal with the id of the request that it answers.
@@ -104,9 +111,13 @@ async fn answer(app: &App, request: Request<Body>, begun: Instant) -> (Response,
         Err(refused) => return refuse(app, &refused),
     };
     match forward(app, &checked, begun + app.config.wake_timeout).await {
-        Ok(response) => {
+        Ok((response, pod)) => {
             app.metrics.response_head(begun.elapsed());
-            (respond(app, response, checked.purpose), Outcome::Forwarded)
+            (respond(app, response, &checked, &pod), Outcome::Forwarded)
+        }
+        // A session that an agent kept ended with its pod.
+        Err(Refusal::NotAwake) if checked.method == Method::DELETE && checked.session.is_some() => {
+            refuse(app, &Refusal::NoSession.into())
         }
         Err(refusal) => refuse(app, &Refused { refusal, id: checked.id }),
     }
@@ -131,24 +142,37 @@ async fn check(app: &App, request: Request<Body>) -> Result<Checked, Refused> {
         Ok(user) => user,
         Err(error) => return Err(unauthenticated(error, &headers, body).await),
     };
-    let forwarded = headers::to_sidecar(&headers)?;
-    let checked =
-        |purpose, body, id| Checked { user, purpose, method: method.clone(), headers: forwarded, body, id };
+    let mut forwarded = headers::to_sidecar(&headers)?;
+    let session = session::enter(&mut forwarded, &user, &app.signer.session_key());
+    let checked = |session, purpose, body, id, initializes| Checked {
+        user,
+        purpose,
+        method: method.clone(),
+        headers: forwarded,
+        body,
+        id,
+        session,
+        initializes,
+    };
     match method {
         Method::POST => {
             headers::check_post(&headers)?;
             let body = read_body(&headers, body, app.config.body_limit).await?;
             let message = message::read(&body)
                 .map_err(|refusal| Refused { id: jsonrpc::request_id(&body), refusal })?;
+            let session = session.map_err(|refusal| Refused { id: message.id.clone(), refusal })?;
             let purpose = if message.listens { Purpose::Listen } else { Purpose::Work };
-            Ok(checked(purpose, body, message.id))
+            Ok(checked(session, purpose, body, message.id, message.initializes))
         }
         Method::GET => {
             headers::check_get(&headers)?;
-            Ok(checked(Purpose::Listen, Bytes::new(), None))
+            Ok(checked(session?, Purpose::Listen, Bytes::new(), None, false))
         }
         // Ends a session, if the agent keeps one: nothing that a stopped workspace would be woken for.
-        _ => Ok(checked(Purpose::Listen, Bytes::new(), None)),
+        _ => match session? {
+            Some(session) if !session.kept_by_agent => Err(Refusal::SessionStays.into()),
+            session => Ok(checked(session, Purpose::Listen, Bytes::new(), None, false)),
+        },
     }
 }
 
@@ -207,17 +231,26 @@ pub(crate) async fn send(
     deadline: Instant,
 ) -> Result<Response<Incoming>, Refusal> {
     let (user, purpose, method) = (user.to_owned(), Purpose::Work, Method::POST);
-    forward(app, &Checked { user, purpose, method, headers, body, id: None }, deadline).await
+    let (id, session, initializes) = (None, None, false);
+    let message = Checked { user, purpose, method, headers, body, id, session, initializes };
+    forward(app, &message, deadline).await.map(|(response, _)| response)
 }
 
 /// Finds a pod and sends the request. What a sidecar has not begun is sent again, to the next pod if need be; what it
 /// may have begun never is.
-async fn forward(app: &App, checked: &Checked, deadline: Instant) -> Result<Response<Incoming>, Refusal> {
+async fn forward(
+    app: &App,
+    checked: &Checked,
+    deadline: Instant,
+) -> Result<(Response<Incoming>, Pod), Refusal> {
     let mut tries = Tries::default();
     loop {
         let pod = app.connector.connect(&checked.user, &tries, checked.purpose, deadline).await?;
+        if checked.session.as_ref().is_some_and(|session| session.workspace_uid != pod.workspace_uid) {
+            return Err(Refusal::NoSession);
+        }
         match app.upstream.send(request(app, checked, &pod)?).await {
-            Sent::Answered(response) => return Ok(response),
+            Sent::Answered(response) => return Ok((response, pod)),
             Sent::Draining => {
                 app.metrics.retry("Draining");
                 tries.failed(Trouble::Draining(pod.uid));
@@ -230,7 +263,7 @@ async fn forward(app: &App, checked: &Checked, deadline: Instant) -> Result<Resp
             }
             Sent::AgentStarting(response) => {
                 if Instant::now() + PAUSE >= deadline {
-                    return Ok(response);
+                    return Ok((response, pod));
                 }
                 app.metrics.retry("AgentStarting");
                 sleep(PAUSE).await;
@@ -260,14 +293,22 @@ fn request(app: &App, checked: &Checked, pod: &Pod) -> Result<Request<Full<Bytes
     Ok(request)
 }
 
-fn respond(app: &App, response: Response<Incoming>, purpose: Purpose) -> Response {
+fn respond(app: &App, response: Response<Incoming>, checked: &Checked, pod: &Pod) -> Response {
     let (mut parts, body) = response.into_parts();
     let relay = if headers::is_event_stream(&parts.headers) {
-        let stop = (purpose == Purpose::Listen).then(|| app.shutdown.clone().cancelled_owned());
+        let stop = (checked.purpose == Purpose::Listen).then(|| app.shutdown.clone().cancelled_owned());
         Relay::events(body, app.metrics.stream(), stop)
     } else {
         Relay::plain(body)
     };
     headers::to_client(&mut parts.headers);
+    if checked.initializes && parts.status.is_success() {
+        let key = app.signer.session_key();
+        if let Err(error) = session::begin(&mut parts.headers, &checked.user, &pod.workspace_uid, &key) {
+            tracing::error!(%error, "a client got no session");
+        }
+    } else {
+        session::leave(&mut parts.headers, checked.session.as_ref());
+    }
     Response::from_parts(parts, Body::new(relay))
 }

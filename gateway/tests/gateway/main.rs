@@ -6,5 +6,6 @@
 mod forwarding;
 mod lifecycle;
 mod refusals;
+mod sessions;
 mod support;
 mod waking;

@@ -18,7 +18,7 @@ use tempfile::TempDir;
 
 pub(crate) use api_server::ApiServer;
 pub(crate) use client::{Answer, Client};
-pub(crate) use sidecar::{Behaviour, Sidecar, endpoint};
+pub(crate) use sidecar::{Behaviour, OF_AGENT, Sidecar, endpoint};
 
 pub(crate) const NAMESPACE: &str = "dexorder";
 const ISSUER: &str = "https://issuer.example";

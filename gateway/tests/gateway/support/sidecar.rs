@@ -16,10 +16,15 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+/// Identifier of a session that an agent keeps.
+pub(crate) const OF_AGENT: &str = "of-the-agent";
+
 /// How a sidecar answers.
 pub(crate) enum Behaviour {
     /// With the user that it verified.
     Answer,
+    /// The same, with a session of the agent's own.
+    AnswerInSession,
     /// With an event stream that the test feeds.
     Stream(mpsc::UnboundedReceiver<Result<Bytes, std::io::Error>>),
     /// 503: refuses work for good.
@@ -137,6 +142,10 @@ async fn answer(State(state): State<Arc<Inner>>, method: Method, map: HeaderMap,
         Behaviour::Answer => {
             let body = json!({"jsonrpc": "2.0", "id": id, "result": {"user": claims.sub}});
             (axum::Json(body).into_response(), Behaviour::Answer)
+        }
+        Behaviour::AnswerInSession => {
+            let body = json!({"jsonrpc": "2.0", "id": id, "result": {"user": claims.sub}});
+            (([("mcp-session-id", OF_AGENT)], axum::Json(body)).into_response(), Behaviour::AnswerInSession)
         }
         Behaviour::Stream(events) => {
             let body = Body::from_stream(events);

@@ -13,6 +13,7 @@ use kube::Client;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::Authenticator;
+use crate::chat::{self, Chat};
 use crate::config::Config;
 use crate::identity::Signer;
 use crate::mcp::{self, Upstream};
@@ -32,6 +33,7 @@ pub(crate) struct App {
     pub(crate) connector: Connector,
     pub(crate) upstream: Upstream,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) chat: Chat,
     pub(crate) metadata_url: String,
     /// Cancelled when the gateway begins to shut down.
     pub(crate) shutdown: CancellationToken,
@@ -55,6 +57,7 @@ impl App {
             signer: Signer::new(config.signing_key_file.clone()).await?,
             connector: Connector::new(Arc::clone(&workspaces), Arc::clone(&metrics)),
             upstream: Upstream::new(),
+            chat: Chat::new(&config.chat, metrics.chat())?,
             metadata_url: metadata::url(&config),
             workspaces,
             metrics,
@@ -90,6 +93,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route(metadata::PATH, metadata.clone())
         .route(&format!("{}{MCP_PATH}", metadata::PATH), metadata)
         .route("/healthz", get(|| async { "ok\n" }))
+        .merge(chat::routes(&app))
         .fallback(not_found)
         .with_state(app)
 }

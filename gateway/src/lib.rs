@@ -1,9 +1,11 @@
-//! The gateway of Dexorder Workspaces: authenticates users, wakes their workspaces, and passes MCP on.
+//! The gateway of Dexorder Workspaces: authenticates users, wakes their workspaces, passes MCP on,
+//! and holds conversations in which a language model uses the workspace's tools.
 //!
 //! It reads workspaces from a watch and writes nothing but the `UserWorkspace`: it creates one, and touches it.
 
 mod app;
 mod auth;
+mod chat;
 mod clock;
 pub mod config;
 mod expiring;
@@ -21,4 +23,5 @@ mod workspaces;
 
 pub use auth::FetchError;
 pub use auth::keys::KeysError;
+pub use chat::LlmStartError;
 pub use identity::SignerError;

@@ -14,6 +14,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::auth::AuthError;
+use crate::chat::ChatMetrics;
 
 /// From a workspace that is up already to one whose image must be pulled.
 const WAKE_BUCKETS: [f64; 14] =
@@ -94,6 +95,7 @@ impl Outcome {
 /// All metrics of the gateway.
 pub(crate) struct Metrics {
     registry: Registry,
+    chat: ChatMetrics,
     requests: Family<RequestLabels, Counter>,
     head: Histogram,
     auth_failures: Family<ReasonLabels, Counter>,
@@ -108,8 +110,10 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     pub(crate) fn new() -> Self {
+        let mut registry = Registry::with_prefix("dexorder_gateway");
         let metrics = Self {
-            registry: Registry::with_prefix("dexorder_gateway"),
+            chat: ChatMetrics::registered(&mut registry),
+            registry,
             requests: Family::default(),
             head: Histogram::new(HEAD_BUCKETS),
             auth_failures: Family::default(),
@@ -160,6 +164,11 @@ impl Metrics {
             self.watch_healthy.clone(),
         );
         self
+    }
+
+    /// The share of the chat.
+    pub(crate) fn chat(&self) -> ChatMetrics {
+        self.chat.clone()
     }
 
     pub(crate) fn request(&self, method: &Method, outcome: Outcome) {

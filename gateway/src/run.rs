@@ -48,7 +48,9 @@ impl RunError {
     /// The exit code of the program.
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Log(_) | Self::Start(StartError::Keys(_) | StartError::Signer(_)) => {
+            Self::Config(_)
+            | Self::Log(_)
+            | Self::Start(StartError::Keys(_) | StartError::Signer(_) | StartError::Llm(_)) => {
                 BAD_CONFIGURATION
             }
             Self::Start(StartError::Listen { .. }) | Self::Cluster(_) | Self::Signals(_) => 1,

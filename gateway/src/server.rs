@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::{self, App};
 use crate::auth::FetchError;
+use crate::chat::LlmStartError;
 use crate::config::Config;
 use crate::identity::SignerError;
 use crate::management;
@@ -35,6 +36,9 @@ pub enum StartError {
     /// The signing key can't be used.
     #[error(transparent)]
     Signer(#[from] SignerError),
+    /// The chat's model can't be used.
+    #[error(transparent)]
+    Llm(#[from] LlmStartError),
     /// A port can't be opened.
     #[error("can't listen on {address}: {source}")]
     Listen {
@@ -55,15 +59,20 @@ pub struct Running {
     served: JoinHandle<()>,
     managed: JoinHandle<()>,
     background: JoinHandle<()>,
+    turns: JoinHandle<()>,
 }
 
 impl Running {
     /// Stops accepting, lets running requests end within the configured time, and returns.
     pub async fn stop(self) {
-        let Self { address: _, management_address: _, shutdown, served, managed, background } = self;
+        let Self { address: _, management_address: _, shutdown, served, managed, background, turns } = self;
         shutdown.cancel();
         if served.await.is_err() {
             tracing::error!("the server of the clients' port ended badly");
+        }
+        // A turn whose client has left is still being saved.
+        if turns.await.is_err() {
+            tracing::error!("the end of the chat's turns was not seen");
         }
         // Metrics stay readable until the last request has ended.
         managed.abort();
@@ -90,8 +99,15 @@ pub async fn start(config: Config, client: Client) -> Result<Running, StartError
         CancellationToken::new(),
         grace,
     ));
+    let turns = tokio::spawn({
+        let (app, shutdown) = (Arc::clone(&app), shutdown.clone());
+        async move {
+            shutdown.cancelled().await;
+            app.chat.stop(grace).await;
+        }
+    });
     let served = tokio::spawn(serve(listener, app::router(app), shutdown.clone(), grace));
-    Ok(Running { address, management_address, shutdown, served, managed, background })
+    Ok(Running { address, management_address, shutdown, served, managed, background, turns })
 }
 
 async fn open(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {

@@ -1,8 +1,10 @@
 //! The gateway's configuration: one YAML file, checked as a whole before anything starts.
 
+mod chat;
 mod raw;
 mod values;
 
+pub use chat::{ChatConfig, ModelConfig, Provider};
 pub(crate) use values::{algorithm, key_url};
 
 use std::collections::HashSet;
@@ -41,6 +43,8 @@ pub struct Config {
     pub allowed_origins: HashSet<String>,
     /// How long running requests may take to end at a shutdown.
     pub shutdown_timeout: Duration,
+    /// The chat.
+    pub chat: ChatConfig,
 }
 
 /// Of a workspace that a login creates.

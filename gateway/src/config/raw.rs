@@ -8,6 +8,7 @@ use dexorder_crds::AuthMode;
 use jsonwebtoken::Algorithm;
 use serde::Deserialize;
 
+use super::chat::RawChat;
 use super::values::{Problems, algorithm, byte_size, key_url, label, origin, public_url};
 use super::{Config, Defaults, IssuerConfig, KeySource};
 
@@ -33,6 +34,8 @@ pub(super) struct Raw {
     shutdown: RawShutdown,
     #[serde(default)]
     allowed_origins: Vec<String>,
+    #[serde(default)]
+    chat: RawChat,
 }
 
 #[derive(Deserialize)]
@@ -123,6 +126,7 @@ impl Raw {
             limits,
             shutdown,
             allowed_origins,
+            chat,
         } = self;
         let mut problems = Problems::default();
         let address = "an address and a port, like 0.0.0.0:8080";
@@ -153,6 +157,7 @@ impl Raw {
         );
         let shutdown_timeout = timeout(&mut problems, "shutdown.timeout", &shutdown.timeout);
         let allowed_origins = origins(&mut problems, &allowed_origins);
+        let chat = chat.check(&mut problems);
         problems.finish(|| {
             Some(Config {
                 listen: listen?,
@@ -166,6 +171,7 @@ impl Raw {
                 body_limit: body_limit?,
                 allowed_origins,
                 shutdown_timeout: shutdown_timeout?,
+                chat: chat?,
             })
         })
     }

@@ -11,6 +11,7 @@ pub(crate) fn workspace(name: &str, user: &str) -> Workspace {
         name: name.to_owned(),
         uid: format!("uid-of-{name}"),
         user: user.to_owned(),
+        tier: "standard".to_owned(),
         created: jiff::Timestamp::UNIX_EPOCH,
         deleting: false,
         mode: OperatingMode::Auto,

@@ -1,0 +1,214 @@
+//! Asks a provider: sends the request, tries again what may pass, and reads the stream of the answer.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::{Client, connect::HttpConnector};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::pki_types::{CertificateDer, pem::PemObject};
+use tokio::time::{sleep, timeout};
+
+use super::anthropic::Anthropic;
+use super::openai::OpenAi;
+use super::sse::Events;
+use super::{Delta, Dialect, LlmError, Prompt, Sink, error_message, offline};
+use crate::config::{ChatConfig, Provider};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Silence on a stream after which it is given up. Providers send pings.
+const SILENCE: Duration = Duration::from_mins(3);
+const TRIES: u32 = 4;
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// A provider that wants a longer pause is not waited for.
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+const ERROR_BYTES: usize = 64 * 1024;
+
+/// Why no provider can be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LlmStartError {
+    /// The certificates can't be used.
+    #[error("chat.caFile: {} holds no usable certificate in PEM", .0.display())]
+    Certificates(PathBuf),
+    /// The key can't be used.
+    #[error("chat.apiKeyFile: can't read {}: {source}", path.display())]
+    Key {
+        /// Path of the file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+}
+
+/// The configured model provider.
+pub(crate) enum Llm {
+    Offline,
+    Remote(Box<Remote>),
+}
+
+/// A provider behind a URL.
+pub(crate) struct Remote {
+    dialect: Box<dyn Dialect>,
+    uri: String,
+    key: Option<PathBuf>,
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+}
+
+impl Llm {
+    pub(crate) fn new(config: &ChatConfig) -> Result<Self, LlmStartError> {
+        let dialect: Box<dyn Dialect> = match config.provider {
+            Provider::Offline => return Ok(Self::Offline),
+            Provider::OpenAi => Box::new(OpenAi),
+            Provider::Anthropic => Box::new(Anthropic),
+        };
+        let mut roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        if let Some(path) = &config.ca_file {
+            let unusable = || LlmStartError::Certificates(path.clone());
+            let pem = std::fs::read(path).map_err(|_| unusable())?;
+            for certificate in CertificateDer::pem_slice_iter(&pem) {
+                roots.add(certificate.map_err(|_| unusable())?).map_err(|_| unusable())?;
+            }
+        }
+        if let Some(path) = &config.api_key_file {
+            std::fs::metadata(path).map_err(|source| LlmStartError::Key { path: path.clone(), source })?;
+        }
+        let tls = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let mut http = HttpConnector::new();
+        http.enforce_http(false);
+        http.set_nodelay(true);
+        http.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(http);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_idle_timeout(Duration::from_secs(30))
+            .pool_timer(TokioTimer::new())
+            .build(connector);
+        let uri = format!("{}{}", config.base_url, dialect.path());
+        Ok(Self::Remote(Box::new(Remote { dialect, uri, key: config.api_key_file.clone(), client })))
+    }
+
+    /// Asks, and passes the answer on piece by piece. Nothing is tried again once a piece was passed on. Dropping the
+    /// future cancels the request.
+    pub(crate) async fn ask(&self, prompt: &Prompt, sink: &mut dyn Sink) -> Result<(), LlmError> {
+        match self {
+            Self::Offline => {
+                offline::answer(prompt, sink).await;
+                Ok(())
+            }
+            Self::Remote(remote) => remote.ask(prompt, sink).await,
+        }
+    }
+}
+
+impl Remote {
+    async fn ask(&self, prompt: &Prompt, sink: &mut dyn Sink) -> Result<(), LlmError> {
+        let body = Bytes::from(self.dialect.body(prompt).to_string());
+        let (mut pause, mut tries) = (FIRST_PAUSE, 1);
+        loop {
+            let mut begun = false;
+            let error = match self.try_once(body.clone(), sink, &mut begun).await {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            let wanted = match &error {
+                LlmError::Busy { after: Some(after), .. } => *after,
+                _ => pause,
+            };
+            if begun || tries == TRIES || !error.may_pass() || wanted > LONGEST_PAUSE {
+                return Err(error);
+            }
+            tracing::warn!(%error, tries, "the model is asked again");
+            sleep(wanted).await;
+            pause *= 2;
+            tries += 1;
+        }
+    }
+
+    async fn try_once(&self, body: Bytes, sink: &mut dyn Sink, begun: &mut bool) -> Result<(), LlmError> {
+        let response = timeout(SILENCE, self.client.request(self.request(body).await?))
+            .await
+            .map_err(|_| LlmError::Silent)?
+            .map_err(|error| {
+                tracing::debug!(%error, "a model's provider could not be asked");
+                LlmError::Unreachable
+            })?;
+        if !response.status().is_success() {
+            return Err(refused(response).await);
+        }
+        let mut body = response.into_body();
+        let (mut events, mut reader) = (Events::default(), self.dialect.reader());
+        while let Some(frame) = timeout(SILENCE, body.frame()).await.map_err(|_| LlmError::Silent)? {
+            let Ok(data) = frame.map_err(|_| LlmError::BrokeOff)?.into_data() else {
+                continue;
+            };
+            let whole =
+                events.push(&data).map_err(|_| LlmError::Malformed("an event is too large".to_owned()))?;
+            for event in whole {
+                for delta in reader.event(&event)? {
+                    if delta == Delta::End {
+                        return Ok(());
+                    }
+                    *begun |= !matches!(delta, Delta::Usage(_));
+                    sink.take(delta).await;
+                }
+            }
+        }
+        Err(LlmError::BrokeOff)
+    }
+
+    async fn request(&self, body: Bytes) -> Result<Request<Full<Bytes>>, LlmError> {
+        let key = match &self.key {
+            Some(path) => tokio::fs::read_to_string(path).await.map_err(|error| {
+                tracing::error!(%error, "the key of the model's provider can't be read");
+                LlmError::Key
+            })?,
+            None => String::new(),
+        };
+        let mut request = Request::post(&self.uri)
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::ACCEPT, "text/event-stream")
+            .header(header::USER_AGENT, concat!("dexorder-gateway/", env!("CARGO_PKG_VERSION")))
+            .body(Full::new(body))
+            .map_err(|_| LlmError::Unreachable)?;
+        self.dialect.authorize(key.trim(), request.headers_mut())?;
+        if key.trim().is_empty() {
+            request.headers_mut().remove(header::AUTHORIZATION);
+        }
+        Ok(request)
+    }
+}
+
+async fn refused(response: Response<Incoming>) -> LlmError {
+    let (parts, body) = response.into_parts();
+    let body = timeout(CONNECT_TIMEOUT, Limited::new(body, ERROR_BYTES).collect()).await;
+    let bytes = body.ok().and_then(Result::ok).map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    failure(parts.status.as_u16(), retry_after(&parts.headers), error_message(&bytes))
+}
+
+/// What a status means.
+pub(super) fn failure(status: u16, after: Option<Duration>, message: String) -> LlmError {
+    match status {
+        408 | 409 | 429 | 500.. => LlmError::Busy { status, after },
+        // What the provider says of the gateway's own key is no concern of the user.
+        401 | 403 => {
+            tracing::error!(status, "the model's provider refuses the key");
+            LlmError::Key
+        }
+        _ => LlmError::Refused { status, message },
+    }
+}
+
+/// `Retry-After` in seconds, or its finer relative.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let number = |name: &str| headers.get(name).map(HeaderValue::to_str)?.ok()?.trim().parse::<f64>().ok();
+    let finer = number("retry-after-ms").map(|milliseconds| milliseconds / 1000.0);
+    let seconds = finer.or_else(|| number("retry-after"))?;
+    Duration::try_from_secs_f64(seconds).ok()
+}

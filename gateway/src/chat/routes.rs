@@ -1,0 +1,221 @@
+//! The routes of the chat under `/v1`. A request passes in this order: origin, token, body, turn.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::completions::{self, Chunks, Head};
+use super::error::ChatError;
+use super::event::{Event, Events};
+use super::request::{Completion, Run};
+use super::stream::{self, Writer};
+use super::turn::Question;
+use super::workspace::UserWorkspace;
+use super::{DEFAULT_MODEL, ag_ui, begin, conversations, request};
+use crate::app::App;
+use crate::mcp;
+use crate::metrics::Outcome;
+use crate::refusal::Refusal;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+type Answer = Result<Response, ChatError>;
+
+pub(crate) fn routes(app: &Arc<App>) -> Router<Arc<App>> {
+    Router::new()
+        .route("/v1/chat/completions", post(complete))
+        .route("/v1/chat/events", post(events))
+        .route("/v1/models", get(models))
+        .route("/v1/conversations", get(list))
+        .route("/v1/conversations/{id}", get(read).delete(delete))
+        .route("/v1/{*rest}", axum::routing::any(not_found))
+        .method_not_allowed_fallback(not_allowed)
+        .layer(from_fn_with_state(Arc::clone(app), around))
+}
+
+/// What all requests have in common: who may call from a web page, a number, and a count.
+async fn around(State(app): State<Arc<App>>, request: Request<Body>, next: Next) -> Response {
+    let number = app.next_request_id();
+    let method = request.method().clone();
+    let page = mcp::origin::check(request.headers(), &app.config.allowed_origins);
+    let mut response = match page.clone() {
+        Ok(Some(_)) if method == Method::OPTIONS => mcp::origin::preflight(request.headers()),
+        Ok(_) => next.run(request).await,
+        Err(refusal) => ChatError::from(refusal).response(&app.metadata_url),
+    };
+    if let Ok(Some(origin)) = page {
+        mcp::origin::permit(response.headers_mut(), origin);
+        response.headers_mut().append(
+            header::ACCESS_CONTROL_EXPOSE_HEADERS,
+            HeaderValue::from_static("Dexorder-Conversation-Id"),
+        );
+    }
+    if let Ok(value) = HeaderValue::from_str(&number) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    tracing::debug!(request = number, %method, status = response.status().as_u16(), "chat request");
+    response
+}
+
+/// Makes a response of an answer, and counts it.
+fn respond(app: &App, method: &Method, answer: Answer) -> Response {
+    match answer {
+        Ok(response) => {
+            app.metrics.request(method, Outcome::Forwarded);
+            response
+        }
+        Err(error) => {
+            if let ChatError::Refusal(refusal) = &error {
+                if let Refusal::Auth(error) = refusal {
+                    app.metrics.auth_failure(*error);
+                }
+                app.metrics.request(method, Outcome::Refused(refusal.reason()));
+            }
+            error.response(&app.metadata_url)
+        }
+    }
+}
+
+async fn authenticate(app: &App, headers: &HeaderMap) -> Result<String, ChatError> {
+    Ok(app.auth.authenticate(headers).await.map_err(Refusal::Auth)?)
+}
+
+/// The user and the body of a POST.
+async fn checked<T: DeserializeOwned>(
+    app: &App,
+    request: Request<Body>,
+) -> Result<(String, HeaderMap, T), ChatError> {
+    let (parts, body) = request.into_parts();
+    let user = authenticate(app, &parts.headers).await?;
+    let bytes = mcp::read_body(&parts.headers, body, app.config.body_limit).await?;
+    let body = serde_json::from_slice(&bytes).map_err(|error| ChatError::Request {
+        message: format!("the body can't be used: {error}"),
+        param: None,
+    })?;
+    Ok((user, parts.headers, body))
+}
+
+async fn complete(State(app): State<Arc<App>>, request: Request<Body>) -> Response {
+    let answer = async {
+        let (user, headers, body) = checked::<Completion>(&app, request).await?;
+        let (streams, with_usage) = (body.stream == Some(true), body.wants_usage());
+        let question = body.question(user, &headers)?;
+        let head = Head {
+            turn: question.turn.clone(),
+            conversation: question.conversation.clone(),
+            model: model_of(&app, &question.user),
+        };
+        let events = begin(&app, question)?;
+        if streams {
+            let conversation = head.conversation.clone();
+            open(&app, events, Chunks::new(head, with_usage), &conversation).await
+        } else {
+            completions::whole(events, head).await
+        }
+    };
+    let answer = answer.await;
+    respond(&app, &Method::POST, answer)
+}
+
+async fn events(State(app): State<Arc<App>>, request: Request<Body>) -> Response {
+    let answer = async {
+        let (user, _, body) = checked::<Run>(&app, request).await?;
+        let question: Question = body.question(user)?;
+        let conversation = question.conversation.clone();
+        let model = model_of(&app, &question.user);
+        let writer = ag_ui::Writing { thread: conversation.clone(), id: body.id, model };
+        let events = begin(&app, question)?;
+        open(&app, events, writer, &conversation).await
+    };
+    let answer = answer.await;
+    respond(&app, &Method::POST, answer)
+}
+
+/// Streams a turn. One that fails before anything happened is answered with a status instead.
+async fn open(app: &App, mut events: Events, writer: impl Writer, conversation: &str) -> Answer {
+    match events.recv().await {
+        Some(Event::Failed(error)) => Err(error),
+        Some(first) => Ok(stream::response(writer, events, first, conversation, app.metrics.stream())),
+        None => Err(ChatError::ShuttingDown),
+    }
+}
+
+/// The model of the user's tier, as far as the tier is known.
+fn model_of(app: &App, user: &str) -> String {
+    let config = &app.config.chat;
+    let workspace = app.workspaces.current(user);
+    let of_tier = workspace.and_then(|workspace| config.tiers.get(&workspace.tier));
+    of_tier.unwrap_or(&config.model).name.clone()
+}
+
+async fn models(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
+    let answer = authenticate(&app, &headers).await.map(|user| {
+        let model = |id: &str| json!({"id": id, "object": "model", "created": 0, "owned_by": "dexorder"});
+        let data: Vec<Value> = [model_of(&app, &user).as_str(), DEFAULT_MODEL].map(model).into();
+        Json(json!({"object": "list", "data": data})).into_response()
+    });
+    respond(&app, &Method::GET, answer)
+}
+
+/// The caller's workspace.
+async fn workspace(app: &Arc<App>, headers: &HeaderMap) -> Result<UserWorkspace, ChatError> {
+    let user = authenticate(app, headers).await?;
+    Ok(UserWorkspace { app: Arc::clone(app), user })
+}
+
+async fn list(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
+    let answer = async {
+        let workspace = workspace(&app, &headers).await?;
+        Ok(Json(conversations::list(&workspace).await?).into_response())
+    };
+    let answer = answer.await;
+    respond(&app, &Method::GET, answer)
+}
+
+#[derive(Deserialize)]
+struct Reading {
+    last: Option<usize>,
+}
+
+async fn read(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    Query(reading): Query<Reading>,
+    headers: HeaderMap,
+) -> Response {
+    let answer = async {
+        let workspace = workspace(&app, &headers).await?;
+        let id = request::conversation(Some(id), "id")?;
+        let last = reading.last.unwrap_or(1000).clamp(1, 10_000);
+        Ok(Json(conversations::read(&workspace, &id, last).await?).into_response())
+    };
+    let answer = answer.await;
+    respond(&app, &Method::GET, answer)
+}
+
+async fn delete(State(app): State<Arc<App>>, Path(id): Path<String>, headers: HeaderMap) -> Response {
+    let answer = async {
+        let workspace = workspace(&app, &headers).await?;
+        let id = request::conversation(Some(id), "id")?;
+        Ok(Json(conversations::delete(&workspace, &id).await?).into_response())
+    };
+    let answer = answer.await;
+    respond(&app, &Method::DELETE, answer)
+}
+
+async fn not_found(State(app): State<Arc<App>>) -> Response {
+    respond(&app, &Method::GET, Err(Refusal::NotFound.into()))
+}
+
+async fn not_allowed(State(app): State<Arc<App>>) -> Response {
+    respond(&app, &Method::GET, Err(Refusal::Method.into()))
+}

@@ -1,0 +1,239 @@
+//! The part of the configuration that is about the chat: which model answers, and what a turn may take.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::Uri;
+use serde::Deserialize;
+
+use super::values::{Problems, byte_size, label};
+
+/// Everything that the chat is told.
+#[derive(Clone, Debug)]
+pub struct ChatConfig {
+    /// Who answers.
+    pub provider: Provider,
+    /// URL of the provider's API, without a slash at its end. Empty for [`Provider::Offline`].
+    pub base_url: String,
+    /// The model of users whose tier names none.
+    pub model: ModelConfig,
+    /// Models by tier.
+    pub tiers: BTreeMap<String, ModelConfig>,
+    /// File with the provider's key, reread at each call.
+    pub api_key_file: Option<PathBuf>,
+    /// PEM of certificates to trust besides the public ones.
+    pub ca_file: Option<PathBuf>,
+    /// How often the model may be asked in one turn.
+    pub max_rounds: usize,
+    /// How many tool calls a turn may have.
+    pub max_tool_calls: usize,
+    /// How many turns of one user may run at once in one replica.
+    pub max_turns: usize,
+    /// How long a turn may take, waking not counted.
+    pub timeout: Duration,
+    /// How long one tool call may take.
+    pub tool_timeout: Duration,
+    /// How long the workspace's context is waited for.
+    pub context_timeout: Duration,
+    /// Most bytes of context in the prompt.
+    pub context_bytes: usize,
+    /// Most bytes of earlier turns in the prompt.
+    pub history_bytes: usize,
+    /// Most bytes of one tool result.
+    pub result_bytes: usize,
+}
+
+/// A model and its budget.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelConfig {
+    /// The provider's name of it.
+    pub name: String,
+    /// Most tokens of one answer.
+    pub max_tokens: u32,
+    /// Most tokens, in and out, that one turn may use. Nothing: no bound but the others.
+    pub turn_tokens: Option<u64>,
+}
+
+/// Who answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Provider {
+    /// Nobody: a built-in mode that runs tools on plain commands.
+    Offline,
+    /// An API in the manner of OpenAI's chat completions.
+    OpenAi,
+    /// Anthropic's messages API.
+    Anthropic,
+}
+
+impl Provider {
+    /// The text in the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Offline => "offline",
+            Self::OpenAi => "openai",
+            Self::Anthropic => "anthropic",
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub(super) struct RawChat {
+    provider: String,
+    base_url: String,
+    model: String,
+    max_tokens: u32,
+    turn_tokens: Option<u64>,
+    tiers: BTreeMap<String, RawModel>,
+    api_key_file: Option<PathBuf>,
+    ca_file: Option<PathBuf>,
+    max_rounds: usize,
+    max_tool_calls: usize,
+    max_turns: usize,
+    timeout: String,
+    tool_timeout: String,
+    context_timeout: String,
+    context_size: String,
+    history_size: String,
+    result_size: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct RawModel {
+    model: Option<String>,
+    max_tokens: Option<u32>,
+    turn_tokens: Option<u64>,
+}
+
+impl Default for RawChat {
+    fn default() -> Self {
+        Self {
+            provider: "offline".to_owned(),
+            base_url: String::new(),
+            model: String::new(),
+            max_tokens: 4096,
+            turn_tokens: None,
+            tiers: BTreeMap::new(),
+            api_key_file: None,
+            ca_file: None,
+            max_rounds: 12,
+            max_tool_calls: 64,
+            max_turns: 4,
+            timeout: "10m".to_owned(),
+            tool_timeout: "2m".to_owned(),
+            context_timeout: "3s".to_owned(),
+            context_size: "64KiB".to_owned(),
+            history_size: "128KiB".to_owned(),
+            result_size: "64KiB".to_owned(),
+        }
+    }
+}
+
+impl RawChat {
+    pub(super) fn check(self, problems: &mut Problems) -> Option<ChatConfig> {
+        let provider = problems.take(
+            "chat.provider",
+            &self.provider,
+            "offline, openai or anthropic",
+            match self.provider.as_str() {
+                "offline" => Some(Provider::Offline),
+                "openai" => Some(Provider::OpenAi),
+                "anthropic" => Some(Provider::Anthropic),
+                _ => None,
+            },
+        );
+        let offline = provider == Some(Provider::Offline);
+        let base_url = if offline {
+            Some(String::new())
+        } else {
+            problems.take(
+                "chat.baseUrl",
+                &self.base_url,
+                "the http or https URL of the provider's API, like https://api.openai.com/v1 or \
+                 https://api.anthropic.com/v1",
+                api_url(&self.base_url),
+            )
+        };
+        if !offline && self.model.is_empty() {
+            problems.add("chat.model", "is empty: expected the provider's name of a model");
+        }
+        let name = if offline { "offline".to_owned() } else { self.model };
+        let model = ModelConfig { name, max_tokens: self.max_tokens, turn_tokens: self.turn_tokens };
+        positive(problems, "chat.maxTokens", model.max_tokens as usize, 1_000_000);
+        let mut tiers = BTreeMap::new();
+        for (tier, raw) in self.tiers {
+            problems.take("chat.tiers", &tier, "the name of a WorkspaceTier", label(&tier));
+            let own = ModelConfig {
+                name: raw.model.filter(|_| !offline).unwrap_or_else(|| model.name.clone()),
+                max_tokens: raw.max_tokens.unwrap_or(model.max_tokens),
+                turn_tokens: raw.turn_tokens.or(model.turn_tokens),
+            };
+            positive(problems, &format!("chat.tiers.{tier}.maxTokens"), own.max_tokens as usize, 1_000_000);
+            tiers.insert(tier, own);
+        }
+        positive(problems, "chat.maxRounds", self.max_rounds, 30);
+        positive(problems, "chat.maxToolCalls", self.max_tool_calls, 120);
+        positive(problems, "chat.maxTurns", self.max_turns, 1000);
+        let timeout = time(problems, "chat.timeout", &self.timeout);
+        let tool_timeout = time(problems, "chat.toolTimeout", &self.tool_timeout);
+        let context_timeout = time(problems, "chat.contextTimeout", &self.context_timeout);
+        let context_bytes = size(problems, "chat.contextSize", &self.context_size);
+        let history_bytes = size(problems, "chat.historySize", &self.history_size);
+        let result_bytes = size(problems, "chat.resultSize", &self.result_size);
+        Some(ChatConfig {
+            provider: provider?,
+            base_url: base_url?,
+            model,
+            tiers,
+            api_key_file: self.api_key_file,
+            ca_file: self.ca_file,
+            max_rounds: self.max_rounds,
+            max_tool_calls: self.max_tool_calls,
+            max_turns: self.max_turns,
+            timeout: timeout?,
+            tool_timeout: tool_timeout?,
+            context_timeout: context_timeout?,
+            context_bytes: context_bytes?,
+            history_bytes: history_bytes?,
+            result_bytes: result_bytes?,
+        })
+    }
+}
+
+fn positive(problems: &mut Problems, place: &str, value: usize, most: usize) {
+    if !(1..=most).contains(&value) {
+        problems.add(place, &format!("is {value}: expected a number from 1 to {most}"));
+    }
+}
+
+fn time(problems: &mut Problems, place: &str, text: &str) -> Option<Duration> {
+    let value = text.parse::<dexorder_crds::Duration>().ok().map(dexorder_crds::Duration::as_std);
+    let bounds = Duration::from_secs(1)..=Duration::from_hours(1);
+    problems.take(
+        place,
+        text,
+        "a duration from 1s to 1h, like 2m",
+        value.filter(|value| bounds.contains(value)),
+    )
+}
+
+fn size(problems: &mut Problems, place: &str, text: &str) -> Option<usize> {
+    // The agent keeps messages of up to 500 000 characters.
+    let bounds = 1024..=448 * 1024;
+    problems.take(
+        place,
+        text,
+        "a size from 1KiB to 448KiB, like 64KiB",
+        byte_size(text).filter(|value| bounds.contains(value)),
+    )
+}
+
+/// An http or https URL without query, fragment or credentials; the result has no slash at its end.
+fn api_url(text: &str) -> Option<String> {
+    let uri: Uri = text.parse().ok()?;
+    let web = matches!(uri.scheme_str(), Some("http" | "https"));
+    let plain = uri.query().is_none() && !uri.authority()?.as_str().contains('@') && !text.contains('#');
+    (web && plain).then(|| text.trim_end_matches('/').to_owned())
+}

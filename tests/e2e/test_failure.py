@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -30,17 +31,20 @@ def test_an_image_that_is_missing_is_named_and_another_one_starts(user: User) ->
     assert MISSING_IMAGE in ready.message
     assert "spec.template" in ready.message
 
+    remove = [{"op": "remove", "path": "/spec/template"}]
+    workspace.kubectl.run("patch", "uws", workspace.name, "--type=json", "--patch", json.dumps(remove))
+    workspace.wait("Ready")
+    assert "run_indicator" in user.mcp.tools()
+
+
+def test_a_user_whose_workspace_can_not_start_is_told_why(user: User) -> None:
+    workspace = user.make_workspace(template={"image": MISSING_IMAGE})
+    workspace.wait_reason("Ready", "ImagePullFailed", within=60)
     response = user.mcp.send("tools/list")
     assert response.status_code == 503
     error = response.json()["error"]
     assert error["data"]["reason"] == "WorkspaceRefused"
     assert MISSING_IMAGE in error["message"]
-
-    workspace.kubectl.run(
-        "patch", "uws", workspace.name, "--type=json", "--patch", '[{"op":"remove","path":"/spec/template"}]'
-    )
-    workspace.wait("Ready")
-    assert "run_indicator" in user.mcp.tools()
 
 
 def test_an_image_that_is_no_agent_says_so(user: User) -> None:

@@ -52,6 +52,7 @@ class Agent:
             "HOME": "/tmp",
             "DEXORDER_REPOSITORY": str(self.repository),
             "DEXORDER_AGENT_SOCKET": str(self.socket),
+            "DEXORDER_ENVIRONMENT": str(self.folder / "environment"),
             "DEXORDER_USER_ID": "trader1",
             **self._environment,
         }

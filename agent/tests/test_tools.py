@@ -14,11 +14,12 @@ pytestmark = pytest.mark.anyio
 
 READING = {
     "list_indicators", "show_indicator", "run_indicator", "list_strategies", "show_strategy", "run_strategy", "backtest_strategy",
-    "read_conversation", "list_conversations", "list_files", "read_file", "history_log", "history_diff",
+    "read_conversation", "list_conversations", "list_files", "search_files", "read_file", "list_packages", "history_log", "history_diff",
 }  # fmt: skip
 CHANGING = {
     "save_indicator", "delete_indicator", "save_strategy", "delete_strategy", "set_workspace_state", "set_user_profile",
-    "set_system_prompt", "append_conversation", "set_conversation_summary", "delete_conversation", "write_file", "history_restore",
+    "set_system_prompt", "append_conversation", "set_conversation_summary", "delete_conversation", "add_package", "remove_package",
+    "write_file", "history_restore",
 }  # fmt: skip
 
 DOUBLE = '"""Twice the price."""\n\ndef compute(close, *, factor: float = 2.0):\n    return close * factor\n'
@@ -38,9 +39,9 @@ async def test_every_tool_says_what_it_takes_gives_and_does(agent: Agent, mode: 
         hints = tool.annotations
         assert hints is not None
         assert hints.read_only_hint == (name in READING)
-        assert hints.destructive_hint == (name in CHANGING - {"append_conversation"})
+        assert hints.destructive_hint == (name in CHANGING - {"append_conversation", "add_package"})
         assert hints.idempotent_hint is True
-        assert hints.open_world_hint is False
+        assert hints.open_world_hint == (name in {"add_package", "remove_package"})
 
 
 async def test_old_clients_get_no_session_that_a_restart_could_break(agent: Agent) -> None:
@@ -183,9 +184,9 @@ async def test_conversations_are_listed_summarised_and_deleted(agent: Agent) -> 
     assert (await agent.call("list_conversations"))["conversations"][0]["conversation"] == "c4"
     await agent.call("set_conversation_summary", text="Nothing much.")
     assert await agent.read("context://conversation-summary") == "Nothing much."
-    deleted = await agent.call("delete_conversation", conversation="c4")
+    deleted = await agent.call("delete_conversation", "add_package", "remove_package", conversation="c4")
     assert "c4" not in [entry["conversation"] for entry in (await agent.call("list_conversations"))["conversations"]]
-    assert "nothing to delete" in await agent.fails("delete_conversation", conversation="c4")
+    assert "nothing to delete" in await agent.fails("delete_conversation", "add_package", "remove_package", conversation="c4")
     await agent.call("history_restore", path="conversations/c4.jsonl", commit=f"{deleted['commit']}~1")
     assert (await agent.call("read_conversation", conversation="c4"))["total"] == 1
 

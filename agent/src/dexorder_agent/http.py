@@ -24,7 +24,8 @@ def application(server: WorkspaceServer, workspace: Workspace) -> Starlette:
 
     @server.custom_route("/lifecycle/status", methods=["GET"])  # type: ignore[untyped-decorator]
     async def status(_: Request) -> Response:
-        return JSONResponse({"ready": True, "busy": list(workspace.pool.running.values()), "commit": workspace.repository.head()})
+        busy = [*workspace.pool.running.values(), *([workspace.environment.busy] if workspace.environment.busy else [])]
+        return JSONResponse({"ready": True, "busy": busy, "commit": workspace.repository.head()})
 
     @server.custom_route("/lifecycle/save", methods=["POST"])  # type: ignore[untyped-decorator]
     async def save(_: Request) -> Response:

@@ -77,6 +77,7 @@ async def serve(settings: Settings) -> None:
     settings.socket.unlink(missing_ok=True)
     await opening
     await workspace.pool.close()
+    await workspace.environment.close()
     change = await workspace.repository.save()
     event(logger, "saved", commit=change.commit)
     serving.result()
@@ -87,6 +88,7 @@ async def _prepare(server: UnixServer, mcp: WorkspaceServer, workspace: Workspac
     await server.answering.wait()
     await workspace.repository.opened()
     await workspace.pool.start()
+    workspace.environment.follow()
     for name in mcp.toolbox.names():
         mcp.toolbox.get(name)
         await asyncio.sleep(0)

@@ -25,6 +25,8 @@ class Settings:
 
     repository: Path
     socket: Path
+    environment: Path = Path("/workspace/environment")
+    channel: str = "conda-forge"
     user_id: str = "user"
     workspace: str = "workspace"
     read_only: bool = False
@@ -41,6 +43,8 @@ class Settings:
         return cls(
             repository=Path(environment.get("DEXORDER_REPOSITORY", "/workspace/repository")),
             socket=Path(environment.get("DEXORDER_AGENT_SOCKET", "/run/dexorder/agent.sock")),
+            environment=Path(environment.get("DEXORDER_ENVIRONMENT", "/workspace/environment")),
+            channel=environment.get("DEXORDER_CHANNEL", "conda-forge"),
             user_id=environment.get("DEXORDER_USER_ID", "user"),
             workspace=environment.get("DEXORDER_WORKSPACE", "workspace"),
             read_only=access == "ReadOnly",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dexorder_agent.market.series import SeriesStore
+from dexorder_agent.packages.environment import Environment
 from dexorder_agent.repo.repository import Repository
 from dexorder_agent.sandbox.pool import Pool
 from dexorder_agent.settings import Settings
@@ -22,16 +23,19 @@ class Workspace:
     indicators: Catalog
     strategies: Catalog
     series: SeriesStore
+    environment: Environment
 
     @classmethod
     def of(cls, settings: Settings) -> Workspace:
         """Put the parts together; nothing is read or started yet."""
         repository = Repository(settings.repository, settings.user_id)
+        environment = Environment(settings.environment, settings.channel, repository)
         return cls(
             settings=settings,
             repository=repository,
-            pool=Pool(settings.repository, settings.limits),
+            pool=Pool(settings.repository, settings.limits, lambda: environment.site),
             indicators=Catalog(repository, INDICATOR),
             strategies=Catalog(repository, STRATEGY),
             series=SeriesStore(repository),
+            environment=environment,
         )

@@ -47,20 +47,24 @@ class Git:
 
     async def run_bytes(self, *command: str, ok: tuple[int, ...] = (0,), given: str | None = None) -> bytes:
         """As `run`, undecoded."""
-        process = await asyncio.create_subprocess_exec(
-            "git",
-            *command,
-            cwd=self.folder,
-            env=self._environment,
-            stdin=asyncio.subprocess.DEVNULL if given is None else asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
+        process = await self.start(*command, given=given is not None)
         output, errors = await process.communicate(None if given is None else given.encode())
         code = process.returncode or 0
         if code not in ok:
             raise GitError(command, code, errors.decode("utf-8", "replace"))
         return output
+
+    async def start(self, *command: str, given: bool = False) -> asyncio.subprocess.Process:
+        """Start a git command; its output is for the caller to read."""
+        return await asyncio.create_subprocess_exec(
+            "git",
+            *command,
+            cwd=self.folder,
+            env=self._environment,
+            stdin=asyncio.subprocess.PIPE if given else asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
 
     def head(self) -> str | None:
         """The commit of the branch, read from the file: the cheapest way, and enough for loose and packed refs."""

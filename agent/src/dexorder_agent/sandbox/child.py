@@ -51,6 +51,9 @@ def _succeed(header: dict[str, Any], blobs: list[bytes], repository: str) -> byt
     # Tracebacks quote the source that runs, not what is in the file by then.
     linecache.cache[path] = (len(header["source"]), None, header["source"].splitlines(True), path)
     sys.path.insert(0, repository)
+    if header["site"]:
+        # Last, so that no package of the user's hides one of the base.
+        sys.path.append(header["site"])
     module = ModuleType(header["module"])
     module.__file__ = path
     sys.modules[header["module"]] = module

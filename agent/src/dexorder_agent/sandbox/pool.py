@@ -11,7 +11,7 @@ import socket
 import sys
 import time
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,8 @@ class Outcome:
 class Pool:
     """Runs jobs. A run that fails, hangs or is cancelled takes nothing else with it."""
 
-    def __init__(self, repository: Path, limits: Limits) -> None:
+    def __init__(self, repository: Path, limits: Limits, site: Callable[[], str | None] = lambda: None) -> None:
+        self._site = site
         self._repository = repository
         self._limits = limits
         self._slots = asyncio.Semaphore(limits.concurrent_runs)
@@ -138,6 +139,7 @@ class Pool:
             "function": job.function,
             "parameters": job.parameters,
             "outputs": list(job.outputs),
+            "site": self._site(),
             "memory_mib": self._limits.memory_mib,
         }
         blobs, printed, milliseconds = await self._in_child(header, job.columns, label)

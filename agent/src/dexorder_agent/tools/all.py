@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dexorder_agent.tools.context import ContextTools
 from dexorder_agent.tools.conversation import ConversationTools
+from dexorder_agent.tools.environment import EnvironmentTools
 from dexorder_agent.tools.files import FileTools
 from dexorder_agent.tools.history import HistoryTools
 from dexorder_agent.tools.indicators import IndicatorTools
@@ -21,4 +22,5 @@ def toolbox(workspace: Workspace) -> Toolbox:
         ConversationTools(workspace),
         FileTools(workspace),
         HistoryTools(workspace),
+        EnvironmentTools(workspace),
     )

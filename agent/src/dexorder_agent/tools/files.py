@@ -10,6 +10,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from dexorder_agent.errors import NotFoundError, WorkspaceError
+from dexorder_agent.repo import search
 from dexorder_agent.repo.paths import TEMPORARY_PREFIX, confine
 from dexorder_agent.repo.repository import MAX_FILE_BYTES
 from dexorder_agent.tools.shapes import Path, SavedShape
@@ -40,8 +41,23 @@ class FileContentShape(TypedDict):
     content: str
 
 
+class MatchShape(TypedDict):
+    """One line that matches."""
+
+    path: str
+    line: int
+    text: str
+
+
+class MatchListShape(TypedDict):
+    """Matching lines in order of path; `complete` is false if there are more."""
+
+    matches: list[MatchShape]
+    complete: bool
+
+
 class FileTools:
-    """List, read and write, confined to the repository."""
+    """List, read, search and write, confined to the repository."""
 
     def __init__(self, workspace: Workspace) -> None:
         self._repository = workspace.repository
@@ -67,6 +83,19 @@ class FileTools:
             return FileContentShape(path=path, content=content.decode("utf-8"))
         except UnicodeDecodeError:
             raise WorkspaceError(f"file {path} is not text in UTF-8") from None
+
+    @tool("Search files", READS)
+    async def search_files(
+        self,
+        pattern: Annotated[str, Field(description="Text to look for, in one line", min_length=1, max_length=1000)],
+        regex: Annotated[bool, Field(description="The pattern is a POSIX extended regular expression")] = False,
+        ignore_case: Annotated[bool, Field(description="Upper and lower case are the same")] = False,
+        folder: Annotated[str, Field(description="Folder or file in the repository; left out: all", max_length=512)] = ".",
+        limit: Annotated[int, Field(description="How many lines at most", ge=1, le=5000)] = 200,
+    ) -> MatchListShape:
+        """Find the lines of the repository's text files that contain a text or match a regular expression."""
+        found, complete = await search.search(self._repository, pattern, folder, regex=regex, ignore_case=ignore_case, limit=limit)
+        return MatchListShape(matches=[MatchShape(path=match.path, line=match.line, text=match.text) for match in found], complete=complete)
 
     @tool("Write a file", REPLACES)
     async def write_file(

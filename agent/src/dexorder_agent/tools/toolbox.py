@@ -19,11 +19,16 @@ class Effect:
     read_only: bool
     destructive: bool
     idempotent: bool
+    open_world: bool = False
+    """Whether it reaches out of the workspace, to a channel of packages."""
 
 
 READS = Effect(read_only=True, destructive=False, idempotent=True)
 ADDS = Effect(read_only=False, destructive=False, idempotent=True)
 REPLACES = Effect(read_only=False, destructive=True, idempotent=True)
+
+FETCHES = Effect(read_only=False, destructive=False, idempotent=True, open_world=True)
+REPLACES_FETCHING = Effect(read_only=False, destructive=True, idempotent=True, open_world=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +97,7 @@ def _build(declared: Any) -> Tool:
             read_only_hint=effect.read_only,
             destructive_hint=effect.destructive,
             idempotent_hint=effect.idempotent,
-            open_world_hint=False,
+            open_world_hint=effect.open_world,
         ),
         structured_output=True,
     )

@@ -1,0 +1,1 @@
+"""Conda packages that the user adds to those of the agent."""

@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from conformance_server import asking, content, input_required, prompts, resources
+from conformance_server import asking, content, events, input_required, prompts, resources
 from conformance_server.schemas import schema_tool
 
 LOCAL = ["localhost", "localhost:*"]
@@ -37,12 +37,14 @@ def application(*, sessions: bool) -> Starlette:
             "server/discover": hint,
         },
     )
-    for part in (content, asking, input_required, prompts, resources):
+    for part in (content, asking, input_required, events, prompts, resources):
         part.add_to(server)
     _add_old_methods(server)
     _add_lifecycle(server)
     return server.streamable_http_app(
         stateless_http=not sessions,
+        event_store=events.Events() if sessions else None,
+        retry_interval=events.RETRY_MILLISECONDS,
         transport_security=TransportSecuritySettings(allowed_hosts=LOCAL, allowed_origins=[f"http://{host}" for host in LOCAL]),
     )
 

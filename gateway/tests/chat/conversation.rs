@@ -1,0 +1,120 @@
+//! What a conversation keeps: context in the prompt, turns in the workspace.
+
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::provider::{BOTH, Dialect, Say};
+use crate::world::{KEY, ask, chat, offline};
+
+#[tokio::test]
+async fn a_turn_has_the_users_context_and_is_saved_once() {
+    for dialect in BOTH {
+        let chat = chat(dialect, "").await;
+        chat.provider.script([Say::Text("Hello, trader €!")]);
+        assert_eq!(chat.world.say("c1", "Hi").await, "Hello, trader €!");
+        let asked = chat.provider.asked();
+        let system = chat.provider.system(&asked[0]);
+        let places: Vec<usize> = ["Answer briefly.", "Trades BTC.", "\"rsi\"", "\"strategies\"", "BTC/USD"]
+            .iter()
+            .map(|text| system.find(text).unwrap_or_else(|| panic!("{text} is missing in {system}")))
+            .collect();
+        assert!(places.is_sorted(), "the order is fixed: {places:?}");
+        assert_eq!(asked[0]["model"], "test-model");
+        assert!(!chat.provider.tools(&asked[0]).contains(&"append_conversation".to_owned()));
+        let lines = chat.workspace.conversation("c1");
+        let roles: Vec<&str> = lines.iter().map(|line| line["role"].as_str().unwrap()).collect();
+        assert_eq!(roles, ["user", "assistant"]);
+        let turn = &lines[1]["data"]["turn"];
+        assert_eq!((&turn["status"], &turn["model"]), (&json!("complete"), &json!("test-model")));
+        assert_eq!(turn["usage"], json!({"input": 100, "output": 10, "cached": 40}), "{dialect:?}");
+        let headers = chat.provider.headers();
+        let sent = headers.get("authorization").or_else(|| headers.get("x-api-key")).unwrap();
+        assert!(sent.to_str().unwrap().ends_with(KEY));
+    }
+}
+
+#[tokio::test]
+async fn the_next_turn_knows_the_earlier_ones_with_their_tools() {
+    for dialect in BOTH {
+        let chat = chat(dialect, "").await;
+        chat.provider.script([
+            Say::Calls("Let me see.", vec![("echo", r#"{"text": "a"}"#)]),
+            Say::Text("It was a."),
+            Say::Text("As I said."),
+        ]);
+        assert_eq!(chat.world.say("c1", "What is it?").await, "Let me see.\n\nIt was a.");
+        chat.world.say("c1", "Again?").await;
+        let asked = chat.provider.asked();
+        assert_eq!(chat.provider.results(&asked[2]), [("echo of a".to_owned(), false)]);
+        let text = asked[2].to_string();
+        for known in ["What is it?", "Let me see.", "It was a.", "Again?"] {
+            assert!(text.contains(known), "{known} is missing");
+        }
+        assert_eq!(chat.workspace.conversation("c1").len(), 6);
+    }
+}
+
+#[tokio::test]
+async fn a_save_whose_answer_is_lost_is_tried_again_and_stands_once() {
+    let chat = chat(Dialect::OpenAi, "").await;
+    *chat.workspace.state.lost_answers.lock().unwrap() = 2;
+    chat.provider.script([Say::Text("Hello")]);
+    chat.world.say("c1", "Hi").await;
+    assert_eq!(chat.workspace.calls("append_conversation").len(), 3);
+    assert_eq!(chat.workspace.conversation("c1").len(), 2);
+}
+
+#[tokio::test]
+async fn context_that_fails_or_is_slow_is_left_out_and_said_so() {
+    let chat = chat(Dialect::Anthropic, "contextTimeout: 1s").await;
+    {
+        let mut resources = chat.workspace.state.resources.lock().unwrap();
+        resources.insert("context://user-profile", "slow");
+        resources.remove("strategies://list");
+    }
+    chat.provider.script([Say::Text("Hello")]);
+    let answer = chat.world.complete(&ask("c1", "Hi")).await.json();
+    let left_out = answer["dexorder"]["context"]["leftOut"].as_array().unwrap();
+    let uris: Vec<&Value> = left_out.iter().map(|part| &part["uri"]).collect();
+    assert_eq!(uris, ["context://user-profile", "strategies://list"]);
+    let system = chat.provider.system(&chat.provider.asked()[0]);
+    assert!(system.contains("in time: context://user-profile, strategies://list."), "{system}");
+    assert!(system.contains("Answer briefly."));
+}
+
+#[tokio::test]
+async fn conversations_are_listed_read_and_deleted() {
+    let (world, workspace) = offline().await;
+    for id in ["c1", "c2"] {
+        world.say(id, "/echo text=hello").await;
+    }
+    let listed = world.request(Method::GET, "/v1/conversations", &Value::Null).await.json();
+    let mut ids: Vec<&str> =
+        listed["data"].as_array().unwrap().iter().map(|entry| entry["id"].as_str().unwrap()).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, ["c1", "c2"]);
+    let read = world.request(Method::GET, "/v1/conversations/c1?last=2", &Value::Null).await.json();
+    assert_eq!((&read["total"], read["messages"].as_array().unwrap().len()), (&json!(4), 2));
+    let deleted = world.request(Method::DELETE, "/v1/conversations/c1", &Value::Null).await;
+    assert_eq!((deleted.status, &deleted.json()["deleted"]), (200, &json!(true)));
+    for method in [Method::GET, Method::DELETE] {
+        let gone = world.request(method, "/v1/conversations/c1", &Value::Null).await;
+        assert_eq!((gone.status, &gone.json()["error"]["code"]), (404, &json!("conversation_not_found")));
+    }
+    assert!(workspace.conversation("c1").is_empty());
+    let listed = world.request(Method::GET, "/v1/conversations", &Value::Null).await.json();
+    assert_eq!(listed["data"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn without_a_model_commands_run_real_tools() {
+    let (world, workspace) = offline().await;
+    assert!(world.say("c1", "What can you do?").await.contains("offline mode"));
+    let list = world.say("c1", "/tools").await;
+    assert!(list.contains("`/echo` (text): About echo."), "{list}");
+    let answer = world.say("c1", "/echo text=\"two words\"\n/fail").await;
+    assert!(answer.contains("`echo`:\n\n```\necho of two words\n```"), "{answer}");
+    assert!(answer.contains("`fail` failed:\n\n```\nit is broken"), "{answer}");
+    assert_eq!(workspace.calls("echo"), [json!({"text": "two words"})]);
+    assert_eq!(workspace.conversation("c1").len(), 2 + 2 + 5);
+}

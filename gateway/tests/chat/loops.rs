@@ -1,0 +1,146 @@
+//! The loop of model and tools: parallel calls, errors, limits.
+
+use serde_json::json;
+
+use crate::provider::{BOTH, Dialect, Say};
+use crate::world::{ask, chat, chat_with};
+
+#[tokio::test]
+async fn streams_are_read_wherever_they_are_cut() {
+    for dialect in BOTH {
+        for piece in [1, 2, 3, 7, 64] {
+            let chat = chat_with(dialect, "", "", piece).await;
+            chat.provider.script([
+                Say::Calls("Ä€", vec![("echo", r#"{"text": "ü1"}"#), ("echo", r#"{"text": "ü2"}"#)]),
+                Say::Text("grün ✓"),
+            ]);
+            assert_eq!(chat.world.say("c1", "Go").await, "Ä€\n\ngrün ✓", "{dialect:?} {piece}");
+            let mut calls = chat.workspace.calls("echo");
+            calls.sort_by_key(ToString::to_string);
+            assert_eq!(calls, [json!({"text": "ü1"}), json!({"text": "ü2"})]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn calls_of_one_answer_run_at_once_and_their_results_keep_the_order() {
+    for dialect in BOTH {
+        let chat = chat(dialect, "").await;
+        let calls =
+            vec![("wait", "{}"), ("echo", r#"{"text": "b"}"#), ("streamed", "{}"), ("platform_time", "{}")];
+        chat.provider.script([Say::Calls("", calls), Say::Text("done")]);
+        let say = chat.world.say("c1", "Go");
+        let free = async {
+            // The first call ends only after the second has begun.
+            crate::support::until("echo runs", async || !chat.workspace.calls("echo").is_empty()).await;
+            chat.workspace.state.go.notify_one();
+        };
+        assert_eq!(tokio::join!(say, free).0, "done");
+        let results = chat.provider.results(&chat.provider.asked()[1]);
+        let texts: Vec<&str> = results.iter().map(|(text, _)| text.as_str()).collect();
+        assert_eq!(texts[..3], ["waited", "echo of b", "echo of nothing"]);
+        assert!(texts[3].starts_with("{\"utc\":\"20"), "the platform's tool has its name: {texts:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_clashes_is_changed_and_said() {
+    let chat = chat(Dialect::OpenAi, "").await;
+    chat.provider.script([Say::Calls("", vec![("workspace_platform_time", "{}")]), Say::Text("done")]);
+    chat.world.say("c1", "Go").await;
+    let asked = chat.provider.asked();
+    assert!(chat.provider.system(&asked[0]).contains("is called workspace_platform_time here"));
+    assert_eq!(chat.provider.results(&asked[1]), [("the workspace's own time".to_owned(), false)]);
+}
+
+#[tokio::test]
+async fn a_tools_error_goes_back_as_such_and_a_long_result_is_cut() {
+    for dialect in BOTH {
+        let chat = chat(dialect, "resultSize: 1KiB").await;
+        chat.provider.script([Say::Calls("", vec![("fail", "{}"), ("big", "{}")]), Say::Text("done")]);
+        chat.world.say("c1", "Go").await;
+        let results = chat.provider.results(&chat.provider.asked()[1]);
+        assert_eq!(results[0], ("it is broken".to_owned(), true));
+        assert!(results[1].0.len() < 1100 && results[1].0.ends_with("[cut: 1024 of 300000 bytes are shown]"));
+        let lines = chat.workspace.conversation("c1");
+        assert_eq!((&lines[2]["data"]["failed"], &lines[2]["data"]["name"]), (&json!(true), &json!("fail")));
+        assert!(lines[3]["content"].as_str().unwrap().len() < 1100);
+    }
+}
+
+#[tokio::test]
+async fn a_malformed_call_gets_one_repair_then_no_more_tools() {
+    for dialect in BOTH {
+        let chat = chat(dialect, "").await;
+        chat.provider.script([
+            Say::Calls("", vec![("echo", r#"{"text": "#)]),
+            Say::Calls("", vec![("echo", r#"{"text": "right"}"#)]),
+            Say::Text("done"),
+        ]);
+        assert_eq!(chat.world.say("c1", "Go").await, "done");
+        let results = chat.provider.results(&chat.provider.asked()[1]);
+        assert!(results[0].1 && results[0].0.contains("no JSON"), "{results:?}");
+        assert_eq!(chat.workspace.calls("echo"), [json!({"text": "right"})]);
+
+        chat.provider.script([
+            Say::Calls("", vec![("nothing", "{}")]),
+            Say::Calls("", vec![("nothing", "{}")]),
+            Say::Text("I give up."),
+        ]);
+        let answer = chat.world.complete(&ask("c2", "Go")).await.json();
+        assert_eq!(answer["choices"][0]["message"]["content"], "I give up.");
+        assert_eq!(answer["dexorder"]["limit"], "malformed calls");
+        let last = chat.provider.asked().last().unwrap()["tool_choice"].clone();
+        assert!(last == "none" || last["type"] == "none", "{last}");
+    }
+}
+
+#[tokio::test]
+async fn rounds_calls_and_tokens_have_limits_and_the_model_then_answers() {
+    let once_more = || Say::Calls("", vec![("echo", "{}"), ("echo", "{}")]);
+    for (settings, limit, rounds) in [
+        ("maxRounds: 3", "rounds", 3),
+        ("maxToolCalls: 3", "tool calls", 3),
+        ("turnTokens: 200", "tokens", 3),
+    ] {
+        let chat = chat(Dialect::Anthropic, settings).await;
+        chat.provider.script([once_more(), once_more(), Say::Text("enough")]);
+        let answer = chat.world.complete(&ask("c1", "Go")).await.json();
+        assert_eq!(answer["choices"][0]["message"]["content"], "enough", "{answer}");
+        assert_eq!(answer["dexorder"]["limit"], limit);
+        assert_eq!(chat.provider.asked().len(), rounds);
+        assert_eq!(chat.workspace.calls("echo").len(), if limit == "tool calls" { 3 } else { 4 });
+    }
+}
+
+#[tokio::test]
+async fn a_tool_that_takes_too_long_is_cancelled_and_said_so() {
+    let chat = chat(Dialect::OpenAi, "toolTimeout: 1s").await;
+    chat.provider.script([Say::Calls("", vec![("wait", "{}")]), Say::Text("done")]);
+    chat.world.say("c1", "Go").await;
+    let results = chat.provider.results(&chat.provider.asked()[1]);
+    assert_eq!(results, [("no answer within 1 s".to_owned(), true)]);
+    crate::support::until("the call is cancelled", async || chat.workspace.cancelled() == 1).await;
+}
+
+#[tokio::test]
+async fn no_argument_makes_a_platform_tool_act_for_another_user() {
+    let chat = chat(Dialect::OpenAi, "").await;
+    let _other = crate::world::start_workspace(&chat.world, "victim").await;
+    chat.provider.script([
+        Say::Calls(
+            "",
+            vec![
+                ("platform_workspace_status", r#"{"user": "victim"}"#),
+                ("platform_workspace_status", r#"{"workspace": "of-victim"}"#),
+                ("platform_workspace_status", "{}"),
+            ],
+        ),
+        Say::Text("done"),
+    ]);
+    chat.world.say("c1", "Go").await;
+    let results = chat.provider.results(&chat.provider.asked()[1]);
+    assert!(results[0].1 && results[1].1, "{results:?}");
+    assert!(results[2].0.contains("of-trader1"));
+    assert!(!results.iter().any(|(text, _)| text.contains("of-victim")));
+}

@@ -1,0 +1,225 @@
+//! A workspace behind its sidecar: resources, tools and conversations, over MCP of the newest revision.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use dexorder_protocol::headers::IDENTITY;
+use dexorder_protocol::{Issuer, TrustedKeys, identity};
+use http::{HeaderMap, StatusCode};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+
+/// The workspace of one user.
+pub(crate) struct Workspace {
+    pub(crate) address: SocketAddr,
+    pub(crate) state: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    uid: String,
+    trusted: Arc<TrustedKeys>,
+    pub(crate) resources: Mutex<BTreeMap<&'static str, &'static str>>,
+    pub(crate) conversations: Mutex<HashMap<String, Vec<Value>>>,
+    /// Calls of tools: name and arguments.
+    pub(crate) calls: Mutex<Vec<(String, Value)>>,
+    /// How many of the next appends are carried out and then not answered.
+    pub(crate) lost_answers: Mutex<usize>,
+    /// Lets calls of `wait` end.
+    pub(crate) go: Notify,
+    /// Calls of `wait` that were cancelled.
+    pub(crate) cancelled: Mutex<usize>,
+    /// Requests, by method.
+    pub(crate) requests: Mutex<Vec<String>>,
+}
+
+impl Workspace {
+    pub(crate) async fn start(uid: &str, trusted: Arc<TrustedKeys>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let resources = BTreeMap::from([
+            ("context://system-prompt", "Answer briefly."),
+            ("context://user-profile", "Trades BTC."),
+            ("context://workspace-state", "{\"chart\": \"BTC/USD\"}"),
+            ("context://conversation-summary", ""),
+            ("indicators://list", "{\"indicators\": [\"rsi\"]}"),
+            ("strategies://list", "{\"strategies\": []}"),
+        ]);
+        let state = Arc::new(Inner {
+            uid: uid.to_owned(),
+            trusted,
+            resources: Mutex::new(resources),
+            conversations: Mutex::default(),
+            calls: Mutex::default(),
+            lost_answers: Mutex::default(),
+            go: Notify::new(),
+            cancelled: Mutex::default(),
+            requests: Mutex::default(),
+        });
+        let router = Router::new().route("/mcp", post(answer)).with_state(Arc::clone(&state));
+        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        Self { address, state }
+    }
+
+    pub(crate) fn conversation(&self, id: &str) -> Vec<Value> {
+        self.state.conversations.lock().unwrap().get(id).cloned().unwrap_or_default()
+    }
+
+    /// The arguments of the calls of a tool.
+    pub(crate) fn calls(&self, name: &str) -> Vec<Value> {
+        let calls = self.state.calls.lock().unwrap();
+        calls.iter().filter(|(called, _)| called == name).map(|(_, arguments)| arguments.clone()).collect()
+    }
+
+    pub(crate) fn cancelled(&self) -> usize {
+        *self.state.cancelled.lock().unwrap()
+    }
+}
+
+impl Inner {
+    fn loses_the_answer(&self) -> bool {
+        let mut lost = self.lost_answers.lock().unwrap();
+        let loses = *lost > 0;
+        *lost = lost.saturating_sub(1);
+        loses
+    }
+}
+
+async fn answer(State(state): State<Arc<Inner>>, headers: HeaderMap, body: String) -> Response {
+    let header = |name: &str| headers.get(name).map_or("", |value| value.to_str().unwrap()).to_owned();
+    let now = jiff::Timestamp::now().as_second();
+    let token = header(IDENTITY);
+    if identity::verify(&token, &state.trusted, Issuer::Gateway, &state.uid, now).is_err() {
+        return StatusCode::UNAUTHORIZED.into_response();
+    }
+    let message: Value = serde_json::from_str(&body).unwrap();
+    let (method, params) = (message["method"].as_str().unwrap(), &message["params"]);
+    state.requests.lock().unwrap().push(method.to_owned());
+    // What the newest revision demands of a request.
+    let named = params["name"].as_str().or_else(|| params["uri"].as_str()).unwrap_or_default();
+    let version = &params["_meta"]["io.modelcontextprotocol/protocolVersion"];
+    assert_eq!((header("mcp-method").as_str(), header("mcp-name").as_str()), (method, named));
+    assert_eq!((header("mcp-protocol-version").as_str(), version), ("2026-07-28", &json!("2026-07-28")));
+    let result = match method {
+        "resources/read" => read(&state, params["uri"].as_str().unwrap()).await,
+        "tools/list" => Ok(list(params["cursor"].as_str())),
+        "tools/call" => {
+            let (name, arguments) = (params["name"].as_str().unwrap(), &params["arguments"]);
+            state.calls.lock().unwrap().push((name.to_owned(), arguments.clone()));
+            Ok(call(&state, name, arguments).await)
+        }
+        _ => Err(json!({"code": -32601, "message": "no such method"})),
+    };
+    let lost = named == "append_conversation" && state.loses_the_answer();
+    assert!(!lost, "the connection breaks before the answer");
+    let mut reply = json!({"jsonrpc": "2.0", "id": message["id"]});
+    match result {
+        Ok(result) => reply["result"] = result,
+        Err(error) => reply["error"] = error,
+    }
+    if named == "streamed" {
+        let progress = json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": {}});
+        let body = format!("event: message\ndata: {progress}\n\nevent: message\ndata: {reply}\n\n");
+        return ([("content-type", "text/event-stream")], body).into_response();
+    }
+    Json(reply).into_response()
+}
+
+async fn read(state: &Inner, uri: &str) -> Result<Value, Value> {
+    let text = state.resources.lock().unwrap().get(uri).copied();
+    match text {
+        Some("slow") => std::future::pending().await,
+        Some(text) => Ok(json!({"contents": [{"uri": uri, "text": text}]})),
+        None => Err(json!({"code": -32002, "message": "no such resource"})),
+    }
+}
+
+/// Two pages.
+fn list(cursor: Option<&str>) -> Value {
+    let tool = |name: &str| {
+        json!({
+            "name": name, "description": format!("About {name}. More."),
+            "inputSchema": {"type": "object", "properties": {"text": {"type": "string"}}},
+        })
+    };
+    let page = |names: &[&str]| names.iter().map(|name| tool(name)).collect::<Vec<_>>();
+    match cursor {
+        None => json!({"tools": page(&["echo", "fail", "big", "platform_time"]), "nextCursor": "2"}),
+        Some(_) => json!({"tools": page(&["wait", "streamed", "append_conversation", "read_conversation"])}),
+    }
+}
+
+async fn call(state: &Inner, name: &str, arguments: &Value) -> Value {
+    let text = |text: &str| json!({"content": [{"type": "text", "text": text}], "isError": false});
+    let structured = |value: Value| json!({"content": [{"type": "text", "text": value.to_string()}], "structuredContent": value});
+    match name {
+        "echo" | "streamed" => text(&format!("echo of {}", arguments["text"].as_str().unwrap_or("nothing"))),
+        "platform_time" => text("the workspace's own time"),
+        "fail" => json!({"content": [{"type": "text", "text": "it is broken"}], "isError": true}),
+        "big" => text(&"€".repeat(100_000)),
+        "wait" => {
+            let mut cancelled = Cancelled(Some(state));
+            state.go.notified().await;
+            cancelled.0 = None;
+            text("waited")
+        }
+        "append_conversation" => structured(append(state, arguments)),
+        "read_conversation" => {
+            let id = arguments["conversation"].as_str().unwrap();
+            let messages = state.conversations.lock().unwrap().get(id).cloned().unwrap_or_default();
+            let last = usize::try_from(arguments["last"].as_u64().unwrap()).unwrap();
+            let shown = &messages[messages.len().saturating_sub(last)..];
+            structured(json!({"conversation": id, "total": messages.len(), "messages": shown}))
+        }
+        "list_files" => {
+            let conversations = state.conversations.lock().unwrap();
+            let files: Vec<Value> = conversations
+                .iter()
+                .map(|(id, lines)| json!({"path": format!("conversations/{id}.jsonl"), "bytes": lines.len()}))
+                .collect();
+            structured(json!({"files": files, "complete": true}))
+        }
+        "write_file" => {
+            assert_eq!(arguments["content"], "");
+            let path = arguments["path"].as_str().unwrap();
+            let id = path.strip_prefix("conversations/").unwrap().strip_suffix(".jsonl").unwrap();
+            state.conversations.lock().unwrap().insert(id.to_owned(), Vec::new());
+            structured(json!({"path": path, "commit": "c", "changed": true}))
+        }
+        _ => json!({"content": [{"type": "text", "text": "Unknown tool"}], "isError": true}),
+    }
+}
+
+/// Counts a call that ends before its time.
+struct Cancelled<'a>(Option<&'a Inner>);
+
+impl Drop for Cancelled<'_> {
+    fn drop(&mut self) {
+        if let Some(state) = self.0 {
+            *state.cancelled.lock().unwrap() += 1;
+        }
+    }
+}
+
+/// Once for each key, as the agent does it.
+fn append(state: &Inner, arguments: &Value) -> Value {
+    let mut conversations = state.conversations.lock().unwrap();
+    let id = arguments["conversation"].as_str().unwrap().to_owned();
+    let lines = conversations.entry(id).or_default();
+    let key = &arguments["idempotency_key"];
+    if lines.iter().any(|line| line["key"] == *key) {
+        return json!({"appended": false, "changed": false, "path": "p", "commit": "c"});
+    }
+    for message in arguments["messages"].as_array().unwrap() {
+        let mut line = message.clone();
+        line["key"] = key.clone();
+        line["time"] = json!("2026-11-24T00:00:00Z");
+        lines.push(line);
+    }
+    json!({"appended": true, "changed": true, "path": "p", "commit": "c"})
+}

@@ -14,7 +14,7 @@ from support import tokens
 from support.kubectl import WORKSPACE_NAMESPACE, Kubectl
 from support.workspace import Workspace, manifest
 
-from runner import suite
+from runner import sessions, suite
 
 REVISIONS = ("2026-07-28", "2025-11-25")
 STATES = ("ready", "suspended")
@@ -44,6 +44,10 @@ def main() -> int:
                 made.wait("Ready")
                 rows.append(row(revision, state, result))
                 details += describe(f"{revision} {state}", result)
+    if "2025-11-25" in (options.revision or REVISIONS):
+        checks = list(sessions.check(gateway, Kubectl(WORKSPACE_NAMESPACE)))
+        rows.append(f"sessions of the gateway: {sum(held for _, held in checks)} of {len(checks)} properties hold")
+        details += [f"FAILED sessions: {what}" for what, held in checks if not held]
     print("\n".join(rows + details))
     return 1 if any(line.startswith("FAILED") for line in details) else 0
 

@@ -56,6 +56,30 @@ shutdown:
   {{- toYaml $gateway.shutdown | nindent 2 }}
 allowedOrigins:
   {{- toYaml $gateway.allowedOrigins | nindent 2 }}
+chat:
+  {{- include "dexorder.chatConfig" $gateway.chat | nindent 2 }}
+{{- end }}
+
+{{/* The chat's part of it. Numbers are written as integers: large ones would come out as floats. */}}
+{{- define "dexorder.chatConfig" -}}
+{{- if ne .provider "offline" -}}
+{{- if not .baseUrl }}{{ fail "gateway.chat.baseUrl is empty: give the URL of the provider's API, such as https://api.openai.com/v1" }}{{ end -}}
+{{- if not .model }}{{ fail "gateway.chat.model is empty: give the provider's name of the model" }}{{ end -}}
+{{- end -}}
+{{- range $name, $value := omit . "apiKeySecret" "tiers" }}
+{{ $name }}: {{ if kindIs "string" $value }}{{ $value | quote }}{{ else }}{{ int64 $value }}{{ end }}
+{{- end }}
+{{- if .apiKeySecret.name }}
+apiKeyFile: /etc/dexorder/chat-key/key
+{{- end }}
+tiers:
+  {{- range $tier, $model := .tiers }}
+  {{ $tier }}:
+    {{- range $name, $value := $model }}
+    {{ $name }}: {{ if kindIs "string" $value }}{{ $value | quote }}{{ else }}{{ int64 $value }}{{ end }}
+    {{- end }}
+  {{- else }} {}
+  {{- end }}
 {{- end }}
 
 {{/* Security context of the services' pods. */}}

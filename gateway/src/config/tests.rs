@@ -105,3 +105,40 @@ fn two_issuers_need_prefixes_so_that_they_can_not_name_the_same_user() {
         );
     assert_eq!(Config::parse(&prefixed).unwrap().issuers[1].user_id_prefix, "other:");
 }
+
+#[test]
+fn the_chat_is_offline_unless_a_provider_is_named() {
+    let chat = Config::parse(GOOD).unwrap().chat;
+    assert_eq!((chat.provider, chat.model.name.as_str()), (Provider::Offline, "offline"));
+    let text = format!(
+        "{GOOD}\nchat: {{provider: anthropic, baseUrl: 'https://models.example.com/v1/', model: large, \
+         turnTokens: 2000000, tiers: {{free: {{model: small, turnTokens: 10000}}, standard: {{maxTokens: 9}}}}}}\n"
+    );
+    let chat = Config::parse(&text).unwrap().chat;
+    assert_eq!(chat.base_url, "https://models.example.com/v1");
+    let model = |name: &str, max_tokens, turn_tokens| ModelConfig {
+        name: name.to_owned(),
+        max_tokens,
+        turn_tokens: Some(turn_tokens),
+    };
+    assert_eq!(chat.model, model("large", 4096, 2_000_000));
+    assert_eq!(chat.tiers["free"], model("small", 4096, 10_000));
+    assert_eq!(chat.tiers["standard"], model("large", 9, 2_000_000));
+}
+
+#[test]
+fn every_bad_value_of_the_chat_is_named() {
+    let message = problems(&format!(
+        "{GOOD}\nchat: {{provider: openai, baseUrl: 'ftp://x', maxRounds: 0, toolTimeout: 2, contextSize: 1MiB}}\n"
+    ));
+    for part in [
+        "chat.baseUrl is \"ftp://x\"",
+        "chat.model is empty",
+        "chat.maxRounds is 0: expected a number from 1 to 30",
+        "chat.toolTimeout is \"2\"",
+        "chat.contextSize is \"1MiB\": expected a size from 1KiB to 448KiB",
+    ] {
+        assert!(message.contains(part), "{part} is missing in:\n{message}");
+    }
+    assert!(problems(&format!("{GOOD}\nchat: {{provider: other}}\n")).contains("chat.provider is \"other\""));
+}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
+from typing import Any
 
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.applications import Starlette
@@ -16,6 +19,9 @@ from dexorder_agent.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
+PUSH_SECONDS = 15.0
+"""A save waits no longer for the remote: what is saved is on the volume, and is pushed after the next start."""
+
 LOCAL = ["localhost", "localhost:*", "127.0.0.1", "127.0.0.1:*"]
 
 
@@ -25,7 +31,11 @@ def application(server: WorkspaceServer, workspace: Workspace) -> Starlette:
     @server.custom_route("/lifecycle/status", methods=["GET"])  # type: ignore[untyped-decorator]
     async def status(_: Request) -> Response:
         busy = [*workspace.pool.running.values(), *([workspace.environment.busy] if workspace.environment.busy else [])]
-        return JSONResponse({"ready": True, "busy": busy, "commit": workspace.repository.head()})
+        told: dict[str, Any] = {"ready": True, "busy": busy, "commit": workspace.repository.head()}
+        remote = workspace.repository.remote
+        if remote is not None:
+            told["remote"] = {"pushed": remote.pushed, "problem": remote.problem}
+        return JSONResponse(told)
 
     @server.custom_route("/lifecycle/save", methods=["POST"])  # type: ignore[untyped-decorator]
     async def save(_: Request) -> Response:
@@ -34,7 +44,14 @@ def application(server: WorkspaceServer, workspace: Workspace) -> Starlette:
         except (WorkspaceError, GitError, OSError) as error:
             logger.exception("save failed")
             return JSONResponse({"error": f"the workspace can't be saved: {error}"}, status_code=500)
-        return JSONResponse({"commit": change.commit, "clean": True})
+        told: dict[str, Any] = {"commit": change.commit, "clean": True}
+        remote = workspace.repository.remote
+        if remote is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PUSH_SECONDS):
+                    await remote.step(workspace.repository)
+            told["remote"] = {"pushed": remote.pushed, "problem": remote.problem}
+        return JSONResponse(told)
 
     return server.streamable_http_app(
         stateless_http=True,

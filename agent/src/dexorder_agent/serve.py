@@ -15,7 +15,8 @@ from starlette.applications import Starlette
 from uvicorn.config import Config
 from uvicorn.server import Server
 
-from dexorder_agent.http import application
+from dexorder_agent.errors import WorkspaceError
+from dexorder_agent.http import PUSH_SECONDS, application
 from dexorder_agent.log import event
 from dexorder_agent.server import WorkspaceServer
 from dexorder_agent.settings import Settings
@@ -75,20 +76,40 @@ async def serve(settings: Settings) -> None:
     background.cancel()
     await asyncio.wait([serving])
     settings.socket.unlink(missing_ok=True)
-    await opening
+    if not workspace.repository.usable:
+        opening.cancel()
+    await asyncio.wait([opening])
     await workspace.pool.close()
     await workspace.environment.close()
-    change = await workspace.repository.save()
-    event(logger, "saved", commit=change.commit)
+    await _save(workspace)
     serving.result()
+
+
+async def _save(workspace: Workspace) -> None:
+    """Save, and push if there is a remote. A repository that never came to be has nothing to save."""
+    repository = workspace.repository
+    if not repository.usable:
+        logger.warning("nothing saved: there is no repository")
+        return
+    change = await repository.save()
+    event(logger, "saved", commit=change.commit)
+    if repository.remote is not None:
+        await repository.remote.close()
+        if repository.remote.pushed != change.commit:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PUSH_SECONDS):
+                    await repository.remote.step(repository)
 
 
 async def _prepare(server: UnixServer, mcp: WorkspaceServer, workspace: Workspace) -> None:
     """What makes later requests quick, done once the first can be answered."""
     await server.answering.wait()
-    await workspace.repository.opened()
+    with contextlib.suppress(WorkspaceError):
+        await workspace.repository.opened()
     await workspace.pool.start()
     workspace.environment.follow()
+    if workspace.repository.remote is not None:
+        workspace.repository.remote.follow(workspace.repository)
     for name in mcp.toolbox.names():
         mcp.toolbox.get(name)
         await asyncio.sleep(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,9 @@ class Settings:
     socket: Path
     environment: Path = Path("/workspace/environment")
     channel: str = "conda-forge"
+    remote_url: str | None = None
+    remote_branch: str = "main"
+    remote_credentials: Path | None = None
     user_id: str = "user"
     workspace: str = "workspace"
     read_only: bool = False
@@ -39,12 +43,22 @@ class Settings:
         access = environment.get("DEXORDER_ACCESS", "Full")
         if access not in ("Full", "ReadOnly"):
             raise ValueError(f"DEXORDER_ACCESS is {access!r}: write Full or ReadOnly")
+        url = environment.get("DEXORDER_REPOSITORY_URL") or None
+        if url is not None and re.match(r"(https?|ssh|git|file)://\S+$|[^\s/:-][^\s/:]*:\S+$", url) is None:
+            raise ValueError("DEXORDER_REPOSITORY_URL is no address of a git repository: write one like https://host/path.git")
+        branch = environment.get("DEXORDER_REPOSITORY_BRANCH") or "main"
+        if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_./-]{0,200}", branch) is None or ".." in branch or branch.endswith((".lock", "/", ".")):
+            raise ValueError(f"DEXORDER_REPOSITORY_BRANCH is {branch!r}: write the name of a branch")
+        credentials = environment.get("DEXORDER_REPOSITORY_CREDENTIALS") or None
         defaults = Limits()
         return cls(
             repository=Path(environment.get("DEXORDER_REPOSITORY", "/workspace/repository")),
             socket=Path(environment.get("DEXORDER_AGENT_SOCKET", "/run/dexorder/agent.sock")),
             environment=Path(environment.get("DEXORDER_ENVIRONMENT", "/workspace/environment")),
             channel=environment.get("DEXORDER_CHANNEL", "conda-forge"),
+            remote_url=url,
+            remote_branch=branch,
+            remote_credentials=None if credentials is None else Path(credentials),
             user_id=environment.get("DEXORDER_USER_ID", "user"),
             workspace=environment.get("DEXORDER_WORKSPACE", "workspace"),
             read_only=access == "ReadOnly",

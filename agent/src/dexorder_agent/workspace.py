@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from dexorder_agent.market.series import SeriesStore
 from dexorder_agent.packages.environment import Environment
+from dexorder_agent.repo.remote import Place, Remote
 from dexorder_agent.repo.repository import Repository
 from dexorder_agent.sandbox.pool import Pool
 from dexorder_agent.settings import Settings
@@ -28,7 +29,12 @@ class Workspace:
     @classmethod
     def of(cls, settings: Settings) -> Workspace:
         """Put the parts together; nothing is read or started yet."""
-        repository = Repository(settings.repository, settings.user_id)
+        remote = None
+        if settings.remote_url is not None:
+            own = f"workspace/{settings.workspace}"
+            place = Place(settings.remote_url, settings.remote_branch, own, settings.remote_credentials)
+            remote = Remote(place, settings.user_id)
+        repository = Repository(settings.repository, settings.user_id, remote)
         environment = Environment(settings.environment, settings.channel, repository)
         return cls(
             settings=settings,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from dexorder_agent.repo.paths import TEMPORARY_PREFIX
@@ -26,6 +27,22 @@ def prepare(path: Path, content: bytes) -> str:
         os.unlink(temporary)
         raise
     return temporary
+
+
+def sync(paths: Iterable[Path]) -> None:
+    """Have files that something else wrote on the disk, with their names."""
+    folders = set()
+    for path in paths:
+        folders.add(path.parent)
+        if path.is_file() and not path.is_symlink():
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+    for folder in folders:
+        if folder.is_dir():
+            sync_folder(folder)
 
 
 def sync_folder(folder: Path) -> None:

@@ -12,8 +12,16 @@ class GitError(Exception):
     """Git ended with an error."""
 
     def __init__(self, command: Sequence[str], code: int, output: str) -> None:
-        super().__init__(f"git {command[0]} ended with status {code}: {output.strip()[-500:]}")
+        super().__init__(f"git {_name(command)} ended with status {code}: {output.strip()[-500:]}")
         self.code = code
+
+
+def _name(command: Sequence[str]) -> str:
+    """The subcommand, without the settings before it."""
+    rest = list(command)
+    while len(rest) > 2 and rest[0] == "-c":
+        rest = rest[2:]
+    return rest[0]
 
 
 SETTINGS = {
@@ -48,7 +56,13 @@ class Git:
     async def run_bytes(self, *command: str, ok: tuple[int, ...] = (0,), given: str | None = None) -> bytes:
         """As `run`, undecoded."""
         process = await self.start(*command, given=given is not None)
-        output, errors = await process.communicate(None if given is None else given.encode())
+        try:
+            output, errors = await process.communicate(None if given is None else given.encode())
+        except BaseException:
+            # Who gave up waiting must not leave it behind.
+            if process.returncode is None:
+                process.kill()
+            raise
         code = process.returncode or 0
         if code not in ok:
             raise GitError(command, code, errors.decode("utf-8", "replace"))

@@ -14,11 +14,13 @@ from dexorder_agent.repo import files, group, recover, seed
 from dexorder_agent.repo.git import Git, GitError
 from dexorder_agent.repo.group import Edit, Edits, Member
 from dexorder_agent.repo.paths import confine
+from dexorder_agent.repo.remote import Remote, redacted
 
 logger = logging.getLogger(__name__)
 
 MAX_FILE_BYTES = 2 * 1024 * 1024
 
+SEED_RETRY_SECONDS = 2.0
 MAX_GROUP = 128
 """So many changes share a commit at most."""
 
@@ -34,7 +36,8 @@ class Change:
 class Repository:
     """The user's repository. One writer at a time; readers never wait for a writer."""
 
-    def __init__(self, root: Path, author: str) -> None:
+    def __init__(self, root: Path, author: str, remote: Remote | None = None) -> None:
+        self.remote = remote
         self.root = root
         self.git = Git(root, author)
         self._author = author
@@ -51,8 +54,7 @@ class Repository:
         async with self._lock:
             try:
                 if seed.missing(self.root):
-                    await seed.seed(self.root, self._author)
-                    event(logger, "repository made")
+                    await self._make()
                     self._opened.set()
                     return
                 self._opened.set()
@@ -64,11 +66,36 @@ class Repository:
                 self._opened.set()
                 logger.exception("repository can't be used")
 
+    async def _make(self) -> None:
+        """Make the repository, from the remote if there is one: as long as that can't be reached there is none."""
+        while True:
+            try:
+                await seed.seed(self.root, self._author, None if self.remote is None else self.remote.copy_to)
+            except (GitError, WorkspaceError) as error:
+                if self.remote is None:
+                    raise
+                reason = redacted(str(error))
+                self._failure = f"the repository can't be copied from its remote, which is tried again and again: {reason}"
+                self._opened.set()
+                logger.warning("the repository can't be copied from its remote")
+                await asyncio.sleep(SEED_RETRY_SECONDS)
+                continue
+            event(logger, "repository made")
+            if self._failure is not None:
+                self._failure = None
+                self._tell((await self.git.run("ls-files", "-z")).split("\0"))
+            return
+
     async def opened(self) -> None:
         """Wait until the repository is in place; an error if that failed."""
         await self._opened.wait()
         if self._failure is not None:
             raise WorkspaceError(self._failure)
+
+    @property
+    def usable(self) -> bool:
+        """Whether it is in place, as far as is known by now."""
+        return self._failure is None
 
     def head(self) -> str | None:
         """The newest commit."""
@@ -149,6 +176,8 @@ class Repository:
 
     def _tell(self, paths: Iterable[str]) -> None:
         changed = frozenset(paths)
+        if self.remote is not None:
+            self.remote.follow(self)
         for listener in self.listeners:
             listener(changed)
 
@@ -158,6 +187,23 @@ class Repository:
         if commit is None:
             raise WorkspaceError("the repository has no commit")
         return commit
+
+    async def advance(self, expected: str, commit: str, why: str) -> bool:
+        """Go on from the expected commit to one that has it in its history; False if there are newer changes now."""
+        await self.opened()
+        async with self._lock:
+            await recover.commit_all(self.git, "Save the workspace")
+            if self.head() != expected:
+                return False
+            paths = await self._between(expected, commit)
+            # The files are on the disk before the branch says so; what a crash leaves between is committed at the next start.
+            await self.git.run("update-index", "-q", "--refresh", ok=(0, 1))
+            await self.git.run("read-tree", "-m", "-u", expected, commit)
+            await asyncio.to_thread(files.sync, [self.root / path for path in paths])
+            await self.git.run("update-ref", "-m", why, "HEAD", commit, expected)
+            await self._durable_head()
+        self._tell(paths)
+        return True
 
     async def save(self) -> Change:
         """Commit whatever is uncommitted."""

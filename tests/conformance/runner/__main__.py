@@ -19,6 +19,7 @@ from runner import sessions, suite
 REVISIONS = ("2026-07-28", "2025-11-25")
 STATES = ("ready", "suspended")
 STOP_SECONDS = 60.0
+TOUCH = "dexorder.io/touched-at"
 
 
 def main() -> int:
@@ -37,11 +38,15 @@ def main() -> int:
         for revision in options.revision or REVISIONS:
             for state in options.state or STATES:
                 bring(made, state)
+                before = touch(made)
                 results = suite.FOLDER / "results" / f"{revision}-{state}"
                 shutil.rmtree(results, ignore_errors=True)
                 with suite.address(gateway, token) as url:
                     result = suite.run(f"{url}/mcp", revision, results)
                 made.wait("Ready")
+                woken = touch(made) != before
+                if woken != (state == "suspended"):
+                    raise RuntimeError(f"the workspace was {state}, and the gateway {'woke' if woken else 'did not wake'} it")
                 rows.append(row(revision, state, result))
                 details += describe(f"{revision} {state}", result)
     if "2025-11-25" in (options.revision or REVISIONS):
@@ -77,6 +82,12 @@ def bring(made: Workspace, state: str) -> None:
             raise RuntimeError(f"{made.name} has a pod though it is suspended")
     else:
         made.wait("Ready")
+
+
+def touch(made: Workspace) -> str | None:
+    """The last wake by the gateway."""
+    found: str | None = made.resource["metadata"].get("annotations", {}).get(TOUCH)
+    return found
 
 
 @contextmanager

@@ -5,36 +5,20 @@ The repository exists already, as it does when a suspended workspace comes back.
 
 from __future__ import annotations
 
-import json
 import statistics
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
-from support import MODERN, Agent, wait_until
+from support import Agent, wait_until
 
-FIRST = {
+FIRST: dict[str, dict[str, Any]] = {
     "resources/read": {"uri": "context://user-profile"},
     "tools/list": {},
     "tools/call": {"name": "run_indicator", "arguments": {"name": "rsi", "last": 1}},
 }
-
-
-def ask(agent: Agent, method: str) -> None:
-    """One request of the newest protocol revision."""
-    meta = {
-        "io.modelcontextprotocol/protocolVersion": MODERN,
-        "io.modelcontextprotocol/clientInfo": {"name": "measure", "version": "1"},
-        "io.modelcontextprotocol/clientCapabilities": {},
-    }
-    body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {**FIRST[method], "_meta": meta}}
-    headers = {
-        "Content-Type": "application/json", "Accept": "application/json, text/event-stream", "MCP-Protocol-Version": MODERN,
-        "Mcp-Method": method, "Mcp-Name": str(FIRST[method].get("uri") or FIRST[method].get("name") or ""),
-    }  # fmt: skip
-    code, answer = agent.request("POST", "/mcp", json.dumps(body).encode(), **{k: v for k, v in headers.items() if v})
-    assert code == 200 and b'"result"' in answer, answer
 
 
 def main() -> None:
@@ -46,12 +30,12 @@ def main() -> None:
         agent = Agent(Path(folder)).start()
         wait_until(lambda: agent.status()["commit"])
         agent.stop()
-        for method in FIRST:
+        for method, params in FIRST.items():
             walls, processor = [], []
             for _ in range(runs):
                 started = time.perf_counter()
                 agent.start()
-                ask(agent, method)
+                agent.ask(method, params)
                 walls.append((time.perf_counter() - started) * 1000)
                 assert agent.process is not None
                 processor.append(int(Path(f"/proc/{agent.process.pid}/schedstat").read_text().split()[0]) / 1e6)

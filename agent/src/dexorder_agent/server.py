@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, Res
 from mcp_types import CallToolResult, ImageContent, InputRequiredResult
 from mcp_types import ResourceTemplate as ListedTemplate
 from mcp_types import Tool as ListedTool
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import AnyUrl
 
 from dexorder_agent import __version__
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 
 INSTRUCTIONS = """The trading workspace of one user: indicators and strategies in Python, price series, context and conversations, kept in \
 a git repository. Every change is committed; history_log and history_restore bring old versions back."""
+
+
+LOOK_SECONDS = 0.5
+"""How often a call looks whether its client is still there."""
 
 
 class WorkspaceServer(MCPServer[None]):
@@ -122,7 +127,8 @@ class WorkspaceServer(MCPServer[None]):
         call = Call(_reporter(context))
         token = current.set(call)
         try:
-            result: CallToolResult = await tool.run(arguments, context, convert_result=True)
+            running = tool.run(arguments, context, convert_result=True)
+            result: CallToolResult = await (_while_listened_to(running, context) if effect.read_only else running)
             result.content += [
                 ImageContent(type="image", data=base64.b64encode(image).decode(), mime_type="image/png") for image in call.images
             ]
@@ -159,6 +165,26 @@ class WorkspaceServer(MCPServer[None]):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._quiet.wait()
+
+
+async def _while_listened_to(running: Coroutine[Any, Any, Any], context: Context[None, Any]) -> Any:
+    """Run something that changes nothing until its client is gone.
+
+    The SDK stops calls of the newest revision whose stream is closed. Those of older clients have no session here that could take the
+    answer later, so nobody needs it either.
+    """
+    request = getattr(context._request_context, "request", None)
+    if request is None or context.protocol_version in MODERN_PROTOCOL_VERSIONS:
+        return await running
+    task = asyncio.create_task(running)
+    try:
+        while not task.done():
+            await asyncio.wait([task], timeout=LOOK_SECONDS)
+            if not task.done() and await request.is_disconnected():
+                raise ToolError("the client closed the connection")
+        return task.result()
+    finally:
+        task.cancel()
 
 
 def _reporter(context: Context[None, Any]) -> Report | None:

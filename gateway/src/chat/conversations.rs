@@ -8,31 +8,24 @@ use super::error::ChatError;
 use super::history;
 use super::workspace::{ToolResult, UserWorkspace};
 
-const FOLDER: &str = "conversations";
-const SUFFIX: &str = ".jsonl";
 const WITHIN: Duration = Duration::from_mins(1);
 
-/// All conversations that hold something.
+/// All conversations, the one that changed last first.
 pub(crate) async fn list(workspace: &UserWorkspace) -> Result<Value, ChatError> {
     let what = "list the conversations";
     let listed = workspace
-        .call("list_files", &json!({"folder": FOLDER}), WITHIN)
+        .call("list_conversations", &json!({}), WITHIN)
         .await
         .map_err(|error| ChatError::workspace(what, error))?;
-    // The folder is there from the start; who deletes it has no conversations.
-    let result = if listed.failed && listed.text.contains("doesn't exist") {
-        json!({"files": []})
-    } else {
-        structured(what, listed)?
-    };
-    let files = result["files"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let conversations: Vec<Value> = files
+    let result = structured(what, listed)?;
+    let kept = result["conversations"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let conversations: Vec<Value> = kept
         .iter()
-        .filter(|file| file["bytes"].as_u64().unwrap_or_default() > 0)
-        .filter_map(|file| {
-            let name = file["path"].as_str()?.strip_prefix(FOLDER)?.strip_prefix('/')?;
-            let id = name.strip_suffix(SUFFIX).filter(|id| !id.contains('/'))?;
-            Some(json!({"id": id, "object": "conversation", "bytes": file["bytes"]}))
+        .map(|kept| {
+            json!({
+                "id": kept["conversation"], "object": "conversation", "bytes": kept["bytes"],
+                "changed": kept["changed"],
+            })
         })
         .collect();
     Ok(json!({"object": "list", "data": conversations}))
@@ -47,16 +40,15 @@ pub(crate) async fn read(workspace: &UserWorkspace, id: &str, last: usize) -> Re
     Ok(json!({"id": id, "object": "conversation", "total": total, "messages": messages}))
 }
 
-/// Empties a conversation's file. The repository's history still has what it held.
+/// Deletes a conversation. The repository's history still has it.
 pub(crate) async fn delete(workspace: &UserWorkspace, id: &str) -> Result<Value, ChatError> {
     read(workspace, id, 1).await?;
     let what = "delete the conversation";
-    let arguments = json!({"path": format!("{FOLDER}/{id}{SUFFIX}"), "content": ""});
-    let written = workspace
-        .call("write_file", &arguments, WITHIN)
+    let deleted = workspace
+        .call("delete_conversation", &json!({"conversation": id}), WITHIN)
         .await
         .map_err(|error| ChatError::workspace(what, error))?;
-    structured(what, written)?;
+    structured(what, deleted)?;
     Ok(json!({"id": id, "object": "conversation.deleted", "deleted": true}))
 }
 

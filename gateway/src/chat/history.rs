@@ -18,6 +18,8 @@ const SAVE_TRIES: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// The agent's bound of a message, with room for the rest of it.
 const MOST_CONTENT: usize = 450_000;
+/// Under this name stand arguments that were no JSON object.
+const UNREADABLE: &str = "unreadable";
 
 /// How a turn ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,10 +44,17 @@ pub(crate) struct Record<'a> {
 impl Record<'_> {
     /// Writes the turn. Tried again as often as the workspace does not answer: the key makes it stand there once.
     pub(crate) async fn save(&self, workspace: &UserWorkspace) -> Result<(), String> {
+        let state = if *self.ending == Ending::Complete { "complete" } else { "interrupted" };
         let arguments = json!({
             "conversation": self.conversation,
             "idempotency_key": self.turn,
             "messages": self.lines(),
+            "state": state,
+            "usage": {
+                "model": self.model,
+                "input_tokens": self.usage.input,
+                "output_tokens": self.usage.output,
+            },
         });
         let (mut pause, mut tries) = (FIRST_PAUSE, 1);
         loop {
@@ -65,12 +74,19 @@ impl Record<'_> {
     }
 
     fn lines(&self) -> Vec<Value> {
-        let names: HashMap<&str, &str> =
-            calls(self.messages).map(|call| (call.id.as_str(), call.name.as_str())).collect();
-        let mut lines: Vec<Value> = self.messages.iter().map(|message| line(message, &names)).collect();
-        // The turn's own data stands on the last line, which is the assistant's.
+        let results: HashMap<&str, &Message> = self
+            .messages
+            .iter()
+            .filter_map(|message| match message {
+                Message::Result { call, .. } => Some((call.as_str(), message)),
+                _ => None,
+            })
+            .collect();
+        let mut lines: Vec<Value> =
+            self.messages.iter().filter_map(|message| line(message, &results)).collect();
+        // What is kept of the turn as a whole stands on the last line, which is the assistant's.
         if !matches!(self.messages.last(), Some(Message::Assistant { calls, .. }) if calls.is_empty()) {
-            lines.push(json!({"role": "assistant", "content": "", "data": {}}));
+            lines.push(json!({"role": "assistant", "content": ""}));
         }
         let (status, reason) = match self.ending {
             Ending::Complete => ("complete", None),
@@ -78,47 +94,41 @@ impl Record<'_> {
             Ending::Failed(why) => ("failed", Some(why)),
         };
         if let Some(last) = lines.last_mut() {
-            last["data"]["turn"] = json!({
-                "id": self.turn,
-                "status": status,
-                "reason": reason,
-                "model": self.model,
-                "rounds": self.rounds,
-                "usage": {
-                    "input": self.usage.input, "output": self.usage.output, "cached": self.usage.cached,
-                },
+            last["data"] = json!({
+                "status": status, "reason": reason, "rounds": self.rounds, "cached_tokens": self.usage.cached,
             });
         }
         lines
     }
 }
 
-fn calls(messages: &[Message]) -> impl Iterator<Item = &Call> {
-    let lists = messages.iter().filter_map(|message| match message {
-        Message::Assistant { calls, .. } => Some(calls),
-        _ => None,
-    });
-    lists.flatten()
+/// A message as the agent keeps it: results stand beside their calls.
+fn line(message: &Message, results: &HashMap<&str, &Message>) -> Option<Value> {
+    match message {
+        Message::User(text) => Some(json!({"role": "user", "content": bounded(text)})),
+        Message::Assistant { text, calls } => {
+            let mut line = json!({"role": "assistant", "content": bounded(text)});
+            if !calls.is_empty() {
+                line["tool_calls"] = calls.iter().map(|call| kept_call(call, results)).collect();
+            }
+            Some(line)
+        }
+        Message::Result { .. } => None,
+    }
 }
 
-fn line(message: &Message, names: &HashMap<&str, &str>) -> Value {
-    match message {
-        Message::User(text) => json!({"role": "user", "content": bounded(text), "data": {}}),
-        Message::Assistant { text, calls } => {
-            let mut line = json!({"role": "assistant", "content": bounded(text), "data": {}});
-            if !calls.is_empty() {
-                line["data"]["toolCalls"] = calls
-                    .iter()
-                    .map(|call| json!({"id": call.id, "name": call.name, "arguments": call.arguments}))
-                    .collect();
-            }
-            line
-        }
-        Message::Result { call, content, failed } => json!({
-            "role": "tool", "content": bounded(content),
-            "data": {"toolCallId": call, "name": names.get(call.as_str()), "failed": failed},
-        }),
+fn kept_call(call: &Call, results: &HashMap<&str, &Message>) -> Value {
+    let arguments = match serde_json::from_str(&call.arguments) {
+        Ok(arguments @ Value::Object(_)) => arguments,
+        _ if call.arguments.trim().is_empty() => json!({}),
+        _ => json!({UNREADABLE: bounded(&call.arguments)}),
+    };
+    let mut kept = json!({"id": call.id, "name": call.name, "arguments": arguments});
+    if let Some(Message::Result { content, failed, .. }) = results.get(call.id.as_str()) {
+        kept["result"] = Value::from(bounded(content));
+        kept["is_error"] = Value::from(*failed);
     }
+    kept
 }
 
 fn bounded(text: &str) -> &str {
@@ -188,54 +198,54 @@ fn size(message: &Message) -> usize {
     }
 }
 
-/// The messages of one turn. The file is the user's own and may have been edited: each call gets one result, and what
-/// belongs to nothing is passed over.
+/// The messages of one turn. The file is the user's own and may have been edited: each call gets one result.
 fn messages(turn: &[Value]) -> Vec<Message> {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let mut results: HashMap<String, (String, bool)> = turn
-        .iter()
-        .filter(|line| line["role"] == "tool")
-        .filter_map(|line| {
-            let id = line["data"]["toolCallId"].as_str()?.to_owned();
-            Some((id, (text(&line["content"]), line["data"]["failed"] == true)))
-        })
-        .collect();
     let mut messages = Vec::new();
     for line in turn {
-        let content = text(&line["content"]);
+        let content = line["content"].as_str().unwrap_or_default().to_owned();
         match line["role"].as_str() {
             Some("user") => messages.push(Message::User(content)),
             Some("assistant") => {
-                let calls: Vec<Call> = line["data"]["toolCalls"]
-                    .as_array()
-                    .into_iter()
-                    .flatten()
-                    .map(|call| Call {
-                        id: text(&call["id"]),
-                        name: text(&call["name"]),
-                        arguments: text(&call["arguments"]),
-                    })
-                    .collect();
-                let content = match line["data"]["turn"]["status"].as_str() {
-                    Some("interrupted") => format!("{content}\n[interrupted]").trim_start().to_owned(),
-                    Some("failed") => format!("{content}\n[failed]").trim_start().to_owned(),
+                let kept = line["tool_calls"].as_array().map(Vec::as_slice).unwrap_or_default();
+                let calls: Vec<Call> = kept.iter().enumerate().map(known_call).collect();
+                let content = match line["data"]["status"].as_str() {
+                    Some(status @ ("interrupted" | "failed")) => {
+                        format!("{content}\n[{status}]").trim_start().to_owned()
+                    }
                     _ => content,
                 };
                 if content.is_empty() && calls.is_empty() {
                     continue;
                 }
-                let ids: Vec<String> = calls.iter().map(|call| call.id.clone()).collect();
+                let results: Vec<Message> =
+                    calls.iter().zip(kept).map(|(call, kept)| known_result(call, kept)).collect();
                 messages.push(Message::Assistant { text: content, calls });
-                messages.extend(ids.into_iter().map(|call| {
-                    let missing = || ("no result was kept".to_owned(), true);
-                    let (content, failed) = results.remove(&call).unwrap_or_else(missing);
-                    Message::Result { call, content, failed }
-                }));
+                messages.extend(results);
             }
             _ => {}
         }
     }
     messages
+}
+
+fn known_call((place, kept): (usize, &Value)) -> Call {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let arguments = match kept["arguments"][UNREADABLE].as_str() {
+        Some(text) => text.to_owned(),
+        None if kept["arguments"].is_object() => kept["arguments"].to_string(),
+        None => "{}".to_owned(),
+    };
+    let id = kept["id"].as_str().map_or_else(|| format!("call_{place}"), str::to_owned);
+    Call { id, name: text(&kept["name"]), arguments }
+}
+
+fn known_result(call: &Call, kept: &Value) -> Message {
+    let (content, failed) = match &kept["result"] {
+        Value::Null => ("no result was kept".to_owned(), true),
+        Value::String(text) => (text.clone(), kept["is_error"] == true),
+        other => (other.to_string(), kept["is_error"] == true),
+    };
+    Message::Result { call: call.id.clone(), content, failed }
 }
 
 #[cfg(test)]
@@ -271,22 +281,33 @@ mod tests {
     #[test]
     fn a_turn_is_read_back_as_it_was() {
         let lines = turn(&Ending::Complete, &called());
-        assert_eq!(lines[4]["data"]["turn"]["status"], "complete");
-        assert_eq!(lines[4]["data"]["turn"]["usage"]["output"], 6);
-        assert_eq!(lines[2]["data"]["name"], "run");
+        assert_eq!(lines.len(), 3);
+        assert_eq!(lines[2]["data"]["status"], "complete");
+        assert_eq!(lines[1]["tool_calls"][1]["result"], "of b");
         assert_eq!(messages(&lines), called());
     }
 
     #[test]
     fn an_interrupted_turn_says_so_and_a_call_without_result_gets_one() {
-        let mut lines = turn(&Ending::Interrupted, &called()[..3]);
-        assert_eq!(lines.len(), 4);
-        assert_eq!(lines[3]["data"]["turn"]["status"], "interrupted");
-        lines.remove(2);
+        let lines = turn(&Ending::Interrupted, &called()[..3]);
+        assert_eq!(lines.len(), 3);
+        assert_eq!(lines[2]["data"]["status"], "interrupted");
         let read = messages(&lines);
         assert_eq!(read.len(), 5);
-        assert!(matches!(&read[2], Message::Result { failed: true, .. }));
+        assert!(matches!(&read[3], Message::Result { failed: true, .. }));
         assert_eq!(read[4], Message::Assistant { text: "[interrupted]".into(), calls: vec![] });
+    }
+
+    #[test]
+    fn arguments_that_were_no_json_are_kept_as_they_were() {
+        let call = Call { id: "a".into(), name: "run".into(), arguments: "{\"x".into() };
+        let asked = [
+            Message::User("go".into()),
+            Message::Assistant { text: String::new(), calls: vec![call.clone()] },
+        ];
+        let lines = turn(&Ending::Complete, &asked);
+        assert!(lines[1]["tool_calls"][0]["arguments"].is_object());
+        assert!(matches!(&messages(&lines)[1], Message::Assistant { calls, .. } if calls[0] == call));
     }
 
     #[test]

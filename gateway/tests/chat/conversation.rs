@@ -24,9 +24,10 @@ async fn a_turn_has_the_users_context_and_is_saved_once() {
         let lines = chat.workspace.conversation("c1");
         let roles: Vec<&str> = lines.iter().map(|line| line["role"].as_str().unwrap()).collect();
         assert_eq!(roles, ["user", "assistant"]);
-        let turn = &lines[1]["data"]["turn"];
-        assert_eq!((&turn["status"], &turn["model"]), (&json!("complete"), &json!("test-model")));
-        assert_eq!(turn["usage"], json!({"input": 100, "output": 10, "cached": 40}), "{dialect:?}");
+        assert_eq!(lines[1]["turn"]["state"], "complete");
+        let usage = json!({"model": "test-model", "input_tokens": 100, "output_tokens": 10});
+        assert_eq!(lines[1]["turn"]["usage"], usage, "{dialect:?}");
+        assert_eq!(lines[1]["data"]["cached_tokens"], 40);
         let headers = chat.provider.headers();
         let sent = headers.get("authorization").or_else(|| headers.get("x-api-key")).unwrap();
         assert!(sent.to_str().unwrap().ends_with(KEY));
@@ -50,7 +51,7 @@ async fn the_next_turn_knows_the_earlier_ones_with_their_tools() {
         for known in ["What is it?", "Let me see.", "It was a.", "Again?"] {
             assert!(text.contains(known), "{known} is missing");
         }
-        assert_eq!(chat.workspace.conversation("c1").len(), 6);
+        assert_eq!(chat.workspace.conversation("c1").len(), 5);
     }
 }
 
@@ -94,7 +95,7 @@ async fn conversations_are_listed_read_and_deleted() {
     ids.sort_unstable();
     assert_eq!(ids, ["c1", "c2"]);
     let read = world.request(Method::GET, "/v1/conversations/c1?last=2", &Value::Null).await.json();
-    assert_eq!((&read["total"], read["messages"].as_array().unwrap().len()), (&json!(4), 2));
+    assert_eq!((&read["total"], read["messages"].as_array().unwrap().len()), (&json!(3), 2));
     let deleted = world.request(Method::DELETE, "/v1/conversations/c1", &Value::Null).await;
     assert_eq!((deleted.status, &deleted.json()["deleted"]), (200, &json!(true)));
     for method in [Method::GET, Method::DELETE] {
@@ -116,5 +117,5 @@ async fn without_a_model_commands_run_real_tools() {
     assert!(answer.contains("`echo`:\n\n```\necho of two words\n```"), "{answer}");
     assert!(answer.contains("`fail` failed:\n\n```\nit is broken"), "{answer}");
     assert_eq!(workspace.calls("echo"), [json!({"text": "two words"})]);
-    assert_eq!(workspace.conversation("c1").len(), 2 + 2 + 5);
+    assert_eq!(workspace.conversation("c1").len(), 2 + 2 + 3);
 }

@@ -1,7 +1,7 @@
 //! Providers that fail, clients that leave, gateways that stop.
 
 use http_body_util::BodyExt;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::provider::{BOTH, Dialect, Say};
 use crate::support::{running, status, until};
@@ -30,7 +30,7 @@ async fn a_provider_that_keeps_failing_ends_the_turn_and_the_message_is_kept() {
     assert_eq!((answer.status, &answer.json()["error"]["code"]), (503, &json!("model_busy")));
     assert_eq!(chat.provider.asked().len(), 1, "nobody waits an hour");
     let lines = chat.workspace.conversation("c1");
-    assert_eq!((&lines[0]["content"], &lines[1]["data"]["turn"]["status"]), (&json!("Go"), &json!("failed")));
+    assert_eq!((&lines[0]["content"], &lines[1]["data"]["status"]), (&json!("Go"), &json!("failed")));
 }
 
 #[tokio::test]
@@ -59,7 +59,7 @@ async fn an_answer_that_breaks_off_ends_the_stream_with_an_error_and_is_kept_as_
         assert_eq!(chat.provider.asked().len(), 1, "what the client has seen is not asked again");
         let lines = chat.workspace.conversation("c1");
         assert_eq!(lines[1]["content"], "Half an answer");
-        assert_eq!(lines[1]["data"]["turn"]["status"], "failed");
+        assert_eq!(lines[1]["data"]["status"], "failed");
         // The conversation goes on.
         chat.provider.script([Say::Text("Whole")]);
         assert_eq!(chat.world.say("c1", "Again").await, "Whole");
@@ -89,7 +89,7 @@ async fn a_client_that_leaves_cancels_the_model_and_the_turn_is_kept_as_interrup
         until("the model is left", async || chat.provider.left() == 1).await;
         let lines = chat.workspace.conversation("c1");
         assert_eq!((lines.len(), &lines[1]["content"]), (2, &json!("Half")));
-        assert_eq!(lines[1]["data"]["turn"]["status"], "interrupted");
+        assert_eq!(lines[1]["data"]["status"], "interrupted");
         assert_eq!(chat.workspace.calls("append_conversation").len(), 1);
     }
 }
@@ -113,10 +113,11 @@ async fn a_client_that_leaves_cancels_the_tools_and_results_that_came_are_kept()
     until("the tool is cancelled", async || chat.workspace.cancelled() == 1).await;
     until("the turn is kept", async || !chat.workspace.conversation("c1").is_empty()).await;
     let lines = chat.workspace.conversation("c1");
-    let tools: Vec<&Value> = lines.iter().filter(|line| line["role"] == "tool").collect();
-    let of = |name: &str| *tools.iter().find(|line| line["data"]["name"] == name).unwrap();
-    assert_eq!((&of("echo")["content"], &of("wait")["data"]["failed"]), (&json!("echo of b"), &json!(true)));
-    assert_eq!(lines.last().unwrap()["data"]["turn"]["status"], "interrupted");
+    let calls = &lines[1]["tool_calls"];
+    assert_eq!((&calls[1]["result"], &calls[1]["is_error"]), (&json!("echo of b"), &json!(false)));
+    assert_eq!((&calls[0]["name"], &calls[0]["is_error"]), (&json!("wait"), &json!(true)));
+    assert_eq!(lines.last().unwrap()["turn"]["state"], "interrupted");
+    assert_eq!(lines.last().unwrap()["data"]["status"], "interrupted");
     // What is kept can be gone on with.
     chat.provider.script([Say::Text("On we go")]);
     assert_eq!(chat.world.say("c1", "Again").await, "On we go");
@@ -133,7 +134,7 @@ async fn a_gateway_that_stops_saves_the_turns_that_it_interrupts() {
     let reading = tokio::spawn(async move { body.collect().await.unwrap().to_bytes() });
     chat.world.gateway.stop().await;
     let lines = chat.workspace.conversation("c1");
-    assert_eq!(lines.last().unwrap()["data"]["turn"]["status"], "interrupted");
+    assert_eq!(lines.last().unwrap()["data"]["status"], "interrupted");
     let text = String::from_utf8(reading.await.unwrap().to_vec()).unwrap();
     assert_eq!(events(&text).last().unwrap()["code"], "shutting_down", "{text}");
 }

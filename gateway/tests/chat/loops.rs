@@ -63,8 +63,9 @@ async fn a_tools_error_goes_back_as_such_and_a_long_result_is_cut() {
         assert_eq!(results[0], ("it is broken".to_owned(), true));
         assert!(results[1].0.len() < 1100 && results[1].0.ends_with("[cut: 1024 of 300000 bytes are shown]"));
         let lines = chat.workspace.conversation("c1");
-        assert_eq!((&lines[2]["data"]["failed"], &lines[2]["data"]["name"]), (&json!(true), &json!("fail")));
-        assert!(lines[3]["content"].as_str().unwrap().len() < 1100);
+        let calls = &lines[1]["tool_calls"];
+        assert_eq!((&calls[0]["is_error"], &calls[0]["name"]), (&json!(true), &json!("fail")));
+        assert!(calls[1]["result"].as_str().unwrap().len() < 1100);
     }
 }
 

@@ -176,20 +176,15 @@ async fn call(state: &Inner, name: &str, arguments: &Value) -> Value {
             let shown = &messages[messages.len().saturating_sub(last)..];
             structured(json!({"conversation": id, "total": messages.len(), "messages": shown}))
         }
-        "list_files" => {
+        "list_conversations" => {
             let conversations = state.conversations.lock().unwrap();
-            let files: Vec<Value> = conversations
-                .iter()
-                .map(|(id, lines)| json!({"path": format!("conversations/{id}.jsonl"), "bytes": lines.len()}))
-                .collect();
-            structured(json!({"files": files, "complete": true}))
+            let entry = |(id, lines): (&String, &Vec<Value>)| json!({"conversation": id, "bytes": lines.len(), "changed": "2026-11-24T00:00:00Z"});
+            structured(json!({"conversations": conversations.iter().map(entry).collect::<Vec<_>>()}))
         }
-        "write_file" => {
-            assert_eq!(arguments["content"], "");
-            let path = arguments["path"].as_str().unwrap();
-            let id = path.strip_prefix("conversations/").unwrap().strip_suffix(".jsonl").unwrap();
-            state.conversations.lock().unwrap().insert(id.to_owned(), Vec::new());
-            structured(json!({"path": path, "commit": "c", "changed": true}))
+        "delete_conversation" => {
+            let id = arguments["conversation"].as_str().unwrap();
+            assert!(state.conversations.lock().unwrap().remove(id).is_some());
+            structured(json!({"path": id, "commit": "c", "changed": true}))
         }
         _ => json!({"content": [{"type": "text", "text": "Unknown tool"}], "isError": true}),
     }
@@ -221,5 +216,7 @@ fn append(state: &Inner, arguments: &Value) -> Value {
         line["time"] = json!("2026-11-24T00:00:00Z");
         lines.push(line);
     }
+    let turn = json!({"state": arguments["state"], "usage": arguments["usage"]});
+    lines.last_mut().unwrap()["turn"] = turn;
     json!({"appended": true, "changed": true, "path": "p", "commit": "c"})
 }

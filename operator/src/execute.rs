@@ -144,7 +144,7 @@ impl Context {
                         }
                         Err(error) => {
                             tracing::warn!(workspace = %workspace.name_any(), %error, "the sidecar did not drain");
-                            memory.silence = Some(Seen { at, what: error.to_string() });
+                            memory.drain = Some(Seen { at, what: Drain::Unanswered(error.to_string()) });
                         }
                     }
                 });

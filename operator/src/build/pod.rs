@@ -8,8 +8,8 @@ use k8s_openapi::{
     api::core::v1::{
         Capabilities, Container, ContainerPort, DownwardAPIVolumeFile, DownwardAPIVolumeSource,
         EmptyDirVolumeSource, EnvVar, HTTPGetAction, ObjectFieldSelector, PersistentVolumeClaimVolumeSource,
-        Pod, PodSecurityContext, PodSpec, Probe, ResourceRequirements, SeccompProfile, SecurityContext,
-        Volume, VolumeMount,
+        Pod, PodSecurityContext, PodSpec, Probe, ResourceRequirements, SeccompProfile, SecretVolumeSource,
+        SecurityContext, Volume, VolumeMount,
     },
     apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
 };
@@ -25,6 +25,8 @@ const SOCKET: &str = "/run/dexorder/agent.sock";
 const POD_INFO: &str = "/etc/dexorder/pod";
 /// The volume in the agent.
 const WORKSPACE: &str = "/workspace";
+/// The credential of the git remote in the agent.
+const REPOSITORY_CREDENTIALS: &str = "/etc/dexorder/repository";
 /// User of the agent, and group of both.
 const AGENT_ID: i64 = 1000;
 /// User of the sidecar: not the agent's, so that user code can't look into it.
@@ -94,6 +96,7 @@ fn agent(
         env("DEXORDER_ACCESS", access(tier)),
         env("HOME", "/tmp"),
     ];
+    env.extend(repository_env(workspace));
     env.extend(template.env.iter().map(|own| self::env(&own.name, &own.value)));
     Container {
         name: "agent".to_owned(),
@@ -102,19 +105,46 @@ fn agent(
         env: Some(env),
         resources: template.resources.or_else(|| tier.and_then(|tier| tier.spec.resources.clone())),
         security_context: Some(restricted(AGENT_ID)),
-        volume_mounts: Some(vec![
-            VolumeMount {
-                name: "workspace".to_owned(),
-                mount_path: WORKSPACE.to_owned(),
-                sub_path: Some("workspace".to_owned()),
-                ..VolumeMount::default()
-            },
-            mount("run", RUN),
-            mount("tmp", "/tmp"),
-        ]),
+        volume_mounts: Some(agent_mounts(workspace)),
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         ..Container::default()
     }
+}
+
+fn agent_mounts(workspace: &UserWorkspace) -> Vec<VolumeMount> {
+    let mut mounts = vec![
+        VolumeMount {
+            name: "workspace".to_owned(),
+            mount_path: WORKSPACE.to_owned(),
+            sub_path: Some("workspace".to_owned()),
+            ..VolumeMount::default()
+        },
+        mount("run", RUN),
+        mount("tmp", "/tmp"),
+    ];
+    if repository_secret(workspace).is_some() {
+        mounts.push(VolumeMount { read_only: Some(true), ..mount("repository", REPOSITORY_CREDENTIALS) });
+    }
+    mounts
+}
+
+/// Where the agent seeds its repository from and pushes to.
+fn repository_env(workspace: &UserWorkspace) -> Vec<EnvVar> {
+    let Some(repository) = &workspace.spec.repository else {
+        return Vec::new();
+    };
+    let mut all = vec![
+        env("DEXORDER_REPOSITORY_URL", &repository.url),
+        env("DEXORDER_REPOSITORY_BRANCH", &repository.branch),
+    ];
+    if repository.secret_ref.is_some() {
+        all.push(env("DEXORDER_REPOSITORY_CREDENTIALS", REPOSITORY_CREDENTIALS));
+    }
+    all
+}
+
+fn repository_secret(workspace: &UserWorkspace) -> Option<&str> {
+    Some(workspace.spec.repository.as_ref()?.secret_ref.as_ref()?.name.as_str())
 }
 
 fn sidecar(workspace: &UserWorkspace, tier: Option<&WorkspaceTier>, settings: &Settings) -> Container {
@@ -165,7 +195,16 @@ fn sidecar(workspace: &UserWorkspace, tier: Option<&WorkspaceTier>, settings: &S
 
 fn volumes(workspace: &UserWorkspace) -> Vec<Volume> {
     let claim = keys::child_name(workspace.metadata.name.as_deref().unwrap_or_default());
-    vec![
+    let credentials = repository_secret(workspace).map(|secret| Volume {
+        name: "repository".to_owned(),
+        secret: Some(SecretVolumeSource {
+            secret_name: Some(secret.to_owned()),
+            default_mode: Some(0o440),
+            ..SecretVolumeSource::default()
+        }),
+        ..Volume::default()
+    });
+    let always = [
         Volume {
             name: "workspace".to_owned(),
             persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
@@ -205,7 +244,8 @@ fn volumes(workspace: &UserWorkspace) -> Vec<Volume> {
             }),
             ..Volume::default()
         },
-    ]
+    ];
+    always.into_iter().chain(credentials).collect()
 }
 
 fn access(tier: Option<&WorkspaceTier>) -> &'static str {
@@ -254,4 +294,67 @@ fn probe(path: &str) -> Probe {
 
 fn quantities(pairs: &[(&str, &str)]) -> BTreeMap<String, Quantity> {
     pairs.iter().map(|(name, amount)| ((*name).to_owned(), Quantity((*amount).to_owned()))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use dexorder_crds::{
+        Auth, AuthMode, LocalSecretRef, OperatingMode, Repository, RetentionPolicy, UserWorkspaceSpec,
+    };
+
+    use super::*;
+
+    fn built(repository: Option<Repository>) -> PodSpec {
+        let spec = UserWorkspaceSpec {
+            user_id: "trader1".to_owned(),
+            tier: "standard".to_owned(),
+            auth: Auth { mode: AuthMode::Gateway, direct: None },
+            idle_timeout: None,
+            operating_mode: OperatingMode::Auto,
+            storage: None,
+            repository,
+            template: None,
+        };
+        let terms = Terms {
+            idle_timeout: std::time::Duration::from_mins(15),
+            image: "agent".to_owned(),
+            storage_size: Quantity("1Gi".to_owned()),
+            storage_class: None,
+            retention: RetentionPolicy::Retain,
+        };
+        pod(&UserWorkspace::new("w1", spec), None, &terms, &Settings::default()).spec.unwrap()
+    }
+
+    #[test]
+    fn no_container_has_more_rights_than_the_restricted_standard_allows() {
+        let spec = built(None);
+        assert_eq!(spec.automount_service_account_token, Some(false));
+        for container in spec.containers.iter().chain(spec.init_containers.iter().flatten()) {
+            let context = container.security_context.clone().unwrap();
+            assert_eq!(context.allow_privilege_escalation, Some(false), "{}", container.name);
+            assert_eq!(context.read_only_root_filesystem, Some(true), "{}", container.name);
+            assert_eq!(context.capabilities.unwrap().drop.unwrap(), ["ALL"], "{}", container.name);
+            assert!(context.run_as_user.unwrap() > 0, "{}", container.name);
+        }
+        let user = |container: &Container| container.security_context.clone().unwrap().run_as_user;
+        let sidecar = &spec.init_containers.as_ref().unwrap()[0];
+        assert_ne!(user(&spec.containers[0]), user(sidecar), "user code must not look into the sidecar");
+    }
+
+    #[test]
+    fn the_agent_has_the_credential_of_its_remote_and_the_sidecar_has_not() {
+        let spec = built(Some(Repository {
+            url: "https://git.example.com/u.git".to_owned(),
+            branch: "main".to_owned(),
+            secret_ref: Some(LocalSecretRef { name: "git".to_owned() }),
+        }));
+        let mounts = |container: &Container| -> Vec<String> {
+            container.volume_mounts.iter().flatten().map(|mount| mount.name.clone()).collect()
+        };
+        assert!(mounts(&spec.containers[0]).contains(&"repository".to_owned()));
+        assert!(!mounts(&spec.init_containers.unwrap()[0]).contains(&"repository".to_owned()));
+        assert!(spec.volumes.unwrap().iter().any(|volume| volume.secret.is_some()));
+        let plain = built(None);
+        assert!(!mounts(&plain.containers[0]).contains(&"repository".to_owned()));
+    }
 }

@@ -129,7 +129,6 @@ fn terms(spec: &UserWorkspaceSpec, tier: &WorkspaceTierSpec) -> Option<Terms> {
 /// Fields that are valid and that this release does not act on are named, so that nobody relies on them.
 fn in_effect(spec: &UserWorkspaceSpec, tier: &WorkspaceTierSpec) -> (&'static str, String) {
     let waiting = [
-        (spec.repository.is_some(), "spec.repository"),
         (tier.warm_pool.as_ref().is_some_and(|pool| pool.size > 0), "warmPool of the tier"),
         (tier.max_lifetime.is_some(), "maxLifetime of the tier"),
         (tier.max_concurrent_starts.is_some(), "maxConcurrentStarts of the tier"),

@@ -118,7 +118,7 @@ impl Draft {
                     ),
                 }
             }
-            Some(Drain::Refused) | None => self.set(
+            Some(Drain::Refused | Drain::Unanswered(_)) | None => self.set(
                 ConditionType::Saved,
                 "Unknown",
                 saved::NOT_DRAINED,

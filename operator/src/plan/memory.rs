@@ -21,6 +21,8 @@ pub enum Drain {
     Done(DrainOutcome),
     /// There was activity: it goes on working.
     Refused,
+    /// It did not answer.
+    Unanswered(String),
 }
 
 /// How a start came about, for metrics and events.

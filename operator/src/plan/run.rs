@@ -13,7 +13,8 @@ use k8s_openapi::{
 use super::{
     Action, AlivePod, ClaimState, Next, Planner, PodState, Problem, Started, draft,
     draft::seconds,
-    memory::{Drain, Memory, StartKind},
+    memory::{Drain, Memory, Seen, StartKind},
+    stop::DRAIN_AGAIN,
 };
 use crate::build;
 
@@ -243,8 +244,14 @@ impl Planner<'_> {
 
     fn finish_drain(&mut self, pod: &AlivePod) {
         let memory = self.observed.memory.about(Some(&pod.uid));
-        match (memory.drain.map(|drain| drain.what), &pod.ip) {
-            (None | Some(Drain::Refused), Some(ip)) => self.then.push(Action::Drain {
+        match (memory.drain, &pod.ip) {
+            (Some(Seen { what: Drain::Done(_), .. }), _) | (_, None) => {
+                self.first.push(Action::DeletePod { uid: pod.uid.clone() });
+            }
+            (Some(Seen { at, what: Drain::Unanswered(_) }), _) if self.now < at + DRAIN_AGAIN => {
+                self.next = Next::At(at + DRAIN_AGAIN);
+            }
+            (_, Some(ip)) => self.then.push(Action::Drain {
                 pod_uid: pod.uid.clone(),
                 ip: ip.clone(),
                 request: DrainRequest {
@@ -253,7 +260,6 @@ impl Planner<'_> {
                     deadline_seconds: None,
                 },
             }),
-            _ => self.first.push(Action::DeletePod { uid: pod.uid.clone() }),
         }
     }
 

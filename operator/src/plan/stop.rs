@@ -2,14 +2,14 @@
 
 use dexorder_crds::condition::{ConditionType, ready, suspended};
 use dexorder_protocol::control::{DrainMode, DrainRequest};
-use k8s_openapi::jiff::SignedDuration;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::{Action, AlivePod, Next, Note, Planner, PodState, draft, draft::seconds, memory::Drain};
 
 /// A stop that was asked for goes on without the sidecar's answer after this time; the agent saves when it is ended.
 const GIVE_UP_DRAIN: SignedDuration = SignedDuration::from_secs(60);
 /// A silent sidecar is asked again to drain after this time.
-const DRAIN_AGAIN: SignedDuration = SignedDuration::from_secs(2);
+pub(super) const DRAIN_AGAIN: SignedDuration = SignedDuration::from_secs(2);
 
 impl Planner<'_> {
     pub(super) fn stop(&mut self, why: &'static str) {
@@ -60,47 +60,40 @@ impl Planner<'_> {
             return;
         };
         let idle = why == suspended::IDLE;
-        match memory.drain.as_ref().map(|drain| &drain.what) {
-            Some(Drain::Done(_)) => self.then.push(Action::DeletePod { uid: pod.uid.clone() }),
-            Some(Drain::Refused) if idle => self.take_back(pod, None),
-            _ => {
-                let began = draft::condition(&self.before, ConditionType::Ready)
-                    .filter(|_| stopping)
-                    .map_or(self.now, |ready| ready.last_transition_time.0);
-                match memory.silence.as_ref().filter(|_| stopping) {
-                    Some(silence) if idle => self.take_back(pod, Some(silence.what.clone())),
-                    Some(silence) if silence.at > began + GIVE_UP_DRAIN => {
-                        self.notes.push(Note {
-                            warning: true,
-                            reason: "SidecarSilent",
-                            message: format!(
-                                "stopping without a drain, the sidecar did not answer: {}",
-                                silence.what
-                            ),
-                        });
-                        self.then.push(Action::DeletePod { uid: pod.uid.clone() });
-                    }
-                    Some(silence) if self.now < silence.at + DRAIN_AGAIN => {
-                        self.next = Next::At(silence.at + DRAIN_AGAIN);
-                    }
-                    _ => {
-                        // The status has whole seconds: the last activity may be up to one later.
-                        let since = self
-                            .before
-                            .last_activity_time
-                            .as_ref()
-                            .map(|time| time.0 + SignedDuration::from_secs(1));
-                        let since = since.filter(|_| idle);
-                        let mode = if idle { DrainMode::IfIdle } else { DrainMode::Force };
-                        self.then.push(Action::Drain {
-                            pod_uid: pod.uid.clone(),
-                            ip,
-                            request: DrainRequest { mode, idle_since_time: since, deadline_seconds: None },
-                        });
-                    }
-                }
+        match memory.drain.as_ref().map(|drain| (drain.at, &drain.what)) {
+            Some((_, Drain::Done(_))) => self.then.push(Action::DeletePod { uid: pod.uid.clone() }),
+            Some((_, Drain::Refused)) if idle => self.take_back(pod, None),
+            Some((_, Drain::Unanswered(why))) if idle => self.take_back(pod, Some(why.clone())),
+            Some((at, Drain::Unanswered(why))) if stopping && at > self.stopping_since() + GIVE_UP_DRAIN => {
+                self.notes.push(Note {
+                    warning: true,
+                    reason: "SidecarSilent",
+                    message: format!("stopping without a drain, the sidecar did not answer: {why}"),
+                });
+                self.then.push(Action::DeletePod { uid: pod.uid.clone() });
             }
+            Some((at, Drain::Unanswered(_))) if self.now < at + DRAIN_AGAIN => {
+                self.next = Next::At(at + DRAIN_AGAIN);
+            }
+            _ => self.ask_to_drain(pod, ip, idle),
         }
+    }
+
+    /// Since when the workspace is on its way to a stop.
+    fn stopping_since(&self) -> Timestamp {
+        let ready = draft::condition(&self.before, ConditionType::Ready);
+        ready.map_or(self.now, |ready| ready.last_transition_time.0)
+    }
+
+    fn ask_to_drain(&mut self, pod: &AlivePod, ip: String, idle: bool) {
+        // The status has whole seconds: the last activity may be up to one later.
+        let since = self.before.last_activity_time.as_ref().map(|time| time.0 + SignedDuration::from_secs(1));
+        let mode = if idle { DrainMode::IfIdle } else { DrainMode::Force };
+        self.then.push(Action::Drain {
+            pod_uid: pod.uid.clone(),
+            ip,
+            request: DrainRequest { mode, idle_since_time: since.filter(|_| idle), deadline_seconds: None },
+        });
     }
 
     /// The workspace is not idle after all, or nobody can tell: it stays up.

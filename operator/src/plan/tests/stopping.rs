@@ -80,7 +80,7 @@ fn a_drain_that_was_refused_leaves_the_workspace_up() {
 fn a_silent_sidecar_is_not_stopped_for_idleness() {
     let mut scene = Scene::running();
     scene.wait(IDLE_SECONDS).report(0, START).step();
-    scene.memory.silence = Some(Seen { at: scene.now, what: "refused".to_owned() });
+    scene.memory.drain = Some(Seen { at: scene.now, what: Drain::Unanswered("refused".to_owned()) });
     let plan = scene.step();
     assert!(names(&plan).is_empty());
     assert_eq!(scene.condition("Ready"), "True/Ready");
@@ -120,12 +120,12 @@ fn a_stop_that_was_asked_for_gives_up_on_a_silent_sidecar_after_a_minute() {
     scene.step();
     scene.memory.pod_uid = Some("p1".to_owned());
     for _ in 0..20 {
-        scene.memory.silence = Some(Seen { at: scene.now, what: "refused".to_owned() });
+        scene.memory.drain = Some(Seen { at: scene.now, what: Drain::Unanswered("refused".to_owned()) });
         assert!(names(&scene.step()).is_empty());
         assert_eq!(names(&scene.wait(2).step()), ["Drain"]);
     }
     scene.wait(30);
-    scene.memory.silence = Some(Seen { at: scene.now, what: "refused".to_owned() });
+    scene.memory.drain = Some(Seen { at: scene.now, what: Drain::Unanswered("refused".to_owned()) });
     assert_eq!(names(&scene.step()), ["DeletePod"]);
 }
 

@@ -6,7 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from support import Agent, wait_until
+
+# Nothing is kept between runs.
+settings.register_profile("agent", database=None)
+settings.load_profile("agent")
 
 
 @pytest.fixture(scope="session")

@@ -109,11 +109,12 @@ struct Turn {
 impl Turn {
     async fn answer(&mut self) -> Result<(), ChatError> {
         let progress = &self.progress;
-        self.workspace.connect(async |state| progress.tell(Event::Waking { state }).await).await?;
+        let within =
+            self.workspace.connect(async |state| progress.tell(Event::Waking { state }).await).await?;
         self.connected = true;
         self.model = self.choose_model();
         let limit = self.app.config.chat.timeout;
-        timeout(limit, self.answer_awake()).await.unwrap_or(Err(ChatError::TooLong(limit.as_secs())))
+        timeout(limit, self.answer_awake(within)).await.unwrap_or(Err(ChatError::TooLong(limit.as_secs())))
     }
 
     /// The model of the user's tier.
@@ -124,14 +125,14 @@ impl Turn {
         of_tier.unwrap_or_else(|| config.model.clone())
     }
 
-    async fn answer_awake(&mut self) -> Result<(), ChatError> {
+    async fn answer_awake(&mut self, within: Duration) -> Result<(), ChatError> {
         if let Some(asked) = &self.question.model
             && *asked != self.model.name
             && *asked != super::DEFAULT_MODEL
         {
             return Err(ChatError::Model(asked.clone()));
         }
-        let (mut prompt, tools) = self.prepare().await?;
+        let (mut prompt, tools) = self.prepare(within).await?;
         let app = Arc::clone(&self.app);
         let config = &app.config.chat;
         let (mut malformed, mut called) = (0, 0);
@@ -158,9 +159,8 @@ impl Turn {
     }
 
     /// Reads everything that the prompt is made of, at once.
-    async fn prepare(&mut self) -> Result<(Prompt, Tools), ChatError> {
+    async fn prepare(&mut self, within: Duration) -> Result<(Prompt, Tools), ChatError> {
         let config = &self.app.config.chat;
-        let within = config.context_timeout;
         let earlier = async {
             match &self.question.earlier {
                 Some(messages) => Ok((messages.clone(), 0)),

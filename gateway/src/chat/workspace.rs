@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use dexorder_crds::condition::ready;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -58,24 +59,30 @@ pub(crate) struct UserWorkspace {
 }
 
 impl UserWorkspace {
-    /// Wakes the workspace if it must be. `waking` is called if that takes a while.
-    pub(crate) async fn connect(&self, waking: impl AsyncFnOnce(String)) -> Result<(), ChatError> {
-        let deadline = Instant::now() + self.app.config.wake_timeout;
+    /// Wakes the workspace if it must be; `waking` is called if so. Returns how long its first answers may take: a
+    /// workspace that is starting takes connections before its agent answers.
+    pub(crate) async fn connect(&self, waking: impl AsyncFnOnce(String)) -> Result<Duration, ChatError> {
+        let config = &self.app.config;
+        let begun = Instant::now();
         let tries = Tries::default();
+        let deadline = begun + config.wake_timeout;
         let connect = self.app.connector.connect(&self.user, &tries, Purpose::Work, deadline);
         tokio::pin!(connect);
-        if let Ok(found) = tokio::time::timeout(AWAKE, &mut connect).await {
-            return Ok(found.map(|_| ())?);
+        if self.state() == ready::READY
+            && let Ok(found) = tokio::time::timeout(AWAKE, &mut connect).await
+        {
+            return Ok(found.map(|_| config.chat.context_timeout)?);
         }
         waking(self.state()).await;
-        Ok(connect.await.map(|_| ())?)
+        connect.await?;
+        Ok(config.wake_timeout.saturating_sub(begun.elapsed()).max(config.chat.context_timeout))
     }
 
     /// What the workspace is doing: the reason of its `Ready`.
     pub(crate) fn state(&self) -> String {
         let workspace = self.app.workspaces.current(&self.user);
-        let ready = workspace.as_ref().and_then(|workspace| workspace.ready.as_ref());
-        ready.map_or("Pending", |state| &state.reason).to_owned()
+        let known = workspace.as_ref().and_then(|workspace| workspace.ready.as_ref());
+        known.map_or(ready::PENDING, |state| &state.reason).to_owned()
     }
 
     /// The text of a resource.

@@ -151,7 +151,7 @@ async fn a_message_wakes_the_workspace_and_the_client_hears_of_it() {
         text += std::str::from_utf8(&body.frame().await.unwrap().unwrap().into_data().unwrap()).unwrap();
     }
     assert!(text.contains("\"state\":\"Suspended\""), "{text}");
-    assert_eq!(chat.world.cluster.touches("of-trader1"), 1);
+    until("it is touched", async || chat.world.cluster.touches("of-trader1") == 1).await;
     let endpoint = crate::support::endpoint(chat.workspace.address);
     chat.world.cluster.set_status("of-trader1", running("pod-2", &endpoint, "Ready"));
     text += std::str::from_utf8(&body.collect().await.unwrap().to_bytes()).unwrap();

@@ -1,0 +1,151 @@
+"""The chat without a model: a command runs a real tool in the user's workspace, and the workspace keeps the turn."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+import openai
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from support.users import User
+
+COMMAND = "/run_indicator name=rsi last=3"
+
+
+def _client(user: User) -> openai.OpenAI:
+    """The official client, with nothing but the gateway's address and the user's token."""
+    return openai.OpenAI(base_url=f"{user.gateway_url}/v1", api_key=user.token, max_retries=0)
+
+
+def _conversation() -> str:
+    return f"e2e-{secrets.token_hex(6)}"
+
+
+def _get(user: User, path: str) -> httpx2.Response:
+    return user.http.get(f"{user.gateway_url}/v1/{path}", headers={"Authorization": f"Bearer {user.token}"})
+
+
+def _results(text: str) -> list[dict[str, Any]]:
+    """The results of tools in an answer of the offline mode."""
+    return [json.loads(block) for block in re.findall(r"```\n(.*?)\n```", text, re.DOTALL)]
+
+
+def test_the_official_client_gets_what_the_tool_gives_and_the_turn_is_kept(settled_user: User) -> None:
+    conversation = _conversation()
+    completion = _client(settled_user).chat.completions.create(
+        model="default",
+        messages=[{"role": "user", "content": COMMAND}],
+        metadata={"conversation_id": conversation},
+    )
+    text = completion.choices[0].message.content
+    assert text is not None
+    outputs = settled_user.mcp.call("run_indicator", name="rsi", last=3)["outputs"]
+    assert [result["outputs"] for result in _results(text)] == [outputs]
+    assert completion.choices[0].finish_reason == "stop"
+
+    kept = settled_user.mcp.call("read_conversation", conversation=conversation)["messages"]
+    assert [message["role"] for message in kept] == ["user", "assistant", "assistant"]
+    assert kept[0]["content"] == COMMAND
+    assert kept[1]["tool_calls"][0]["name"] == "run_indicator"
+    assert json.loads(kept[1]["tool_calls"][0]["result"])["outputs"] == outputs
+    assert kept[2]["content"] == text
+    assert kept[2]["turn"]["state"] == "complete"
+    assert len({message["key"] for message in kept}) == 1
+
+
+def test_the_official_client_streams_and_names_the_conversation_itself(settled_user: User) -> None:
+    conversation = _conversation()
+    stream = _client(settled_user).chat.completions.create(
+        model="default",
+        messages=[{"role": "user", "content": f"{COMMAND}\n/platform_workspace_status\n/run_indicator name=no_such"}],
+        stream=True,
+        stream_options={"include_usage": True},
+        extra_headers={"Dexorder-Conversation-Id": conversation},
+    )
+    chunks = list(stream)
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    assert "`run_indicator`:" in text
+    assert settled_user.workspace.name in text
+    assert "`run_indicator` failed:" in text
+    assert len([chunk for chunk in chunks if chunk.choices and chunk.choices[0].delta.content]) > 1
+    assert chunks[-1].usage is not None
+    assert _get(settled_user, f"conversations/{conversation}").json()["total"] == 3
+
+
+def test_conversations_are_listed_read_and_deleted(settled_user: User) -> None:
+    conversation = _conversation()
+    client = _client(settled_user)
+    for command in ("/tools", COMMAND):
+        client.chat.completions.create(
+            model="offline",
+            messages=[{"role": "user", "content": command}],
+            metadata={"conversation_id": conversation},
+        )
+    listed = _get(settled_user, "conversations").json()["data"]
+    assert conversation in [entry["id"] for entry in listed]
+    read = _get(settled_user, f"conversations/{conversation}?last=1").json()
+    assert (read["total"], len(read["messages"])) == (5, 1)
+    deleted = settled_user.http.delete(
+        f"{settled_user.gateway_url}/v1/conversations/{conversation}",
+        headers={"Authorization": f"Bearer {settled_user.token}"},
+    )
+    assert deleted.json()["deleted"] is True
+    assert _get(settled_user, f"conversations/{conversation}").status_code == httpx2.codes.NOT_FOUND
+
+
+def test_the_first_message_of_a_new_user_starts_the_workspace_and_says_so(user: User) -> None:
+    run = {
+        "threadId": _conversation(),
+        "runId": "run-1",
+        "state": {},
+        "tools": [],
+        "context": [],
+        "forwardedProps": {},
+        "messages": [{"id": "1", "role": "user", "content": COMMAND}],
+    }
+    events: list[dict[str, Any]] = []
+    request = user.http.stream(
+        "POST",
+        f"{user.gateway_url}/v1/chat/events",
+        json=run,
+        headers={"Authorization": f"Bearer {user.token}"},
+    )
+    with request as response:
+        assert response.status_code == httpx2.codes.OK
+        events.extend(json.loads(line[6:]) for line in response.iter_lines() if line.startswith("data: "))
+    kinds = [event.get("name", event["type"]) for event in events]
+    assert kinds[:3] == ["RUN_STARTED", "dexorder.waking", "dexorder.context"]
+    assert kinds[-2:] == ["dexorder.saved", "RUN_FINISHED"]
+    context = next(event for event in events if event.get("name") == "dexorder.context")
+    assert context["value"]["leftOut"] == []
+    result = next(event for event in events if event["type"] == "TOOL_CALL_RESULT")
+    assert len(json.loads(result["content"])["outputs"]["rsi"]) == 3
+    assert len(user.workspaces()) == 1
+
+
+def test_users_do_not_see_each_others_conversations(new_module_user: Callable[[], User], settled_user: User) -> None:
+    conversation = _conversation()
+    _client(settled_user).chat.completions.create(
+        model="default",
+        messages=[{"role": "user", "content": "hello"}],
+        metadata={"conversation_id": conversation},
+    )
+    other = new_module_user()
+    assert _get(other, f"conversations/{conversation}").status_code == httpx2.codes.NOT_FOUND
+    assert _get(other, "conversations").json()["data"] == []
+
+
+def test_refusals_have_the_form_that_the_official_client_knows(settled_user: User) -> None:
+    with pytest.raises(openai.NotFoundError) as unknown:
+        _client(settled_user).chat.completions.create(model="gpt-9", messages=[{"role": "user", "content": "hello"}])
+    assert unknown.value.code == "model_not_found"
+    stranger = openai.OpenAI(base_url=f"{settled_user.gateway_url}/v1", api_key="nothing", max_retries=0)
+    with pytest.raises(openai.AuthenticationError):
+        stranger.models.list()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import http.client
 import json
@@ -16,10 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import jsonschema
 from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
 MODERN, LEGACY = "2026-07-28", "legacy"
+
+SCHEMAS: dict[str, jsonschema.Draft202012Validator] = {}
+"""What the results of the tools look like, as the first agent that was asked says."""
 
 
 def wait_until(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
@@ -134,22 +139,32 @@ class Agent:
             yield client
 
     async def call(self, tool: str, mode: str = MODERN, /, **arguments: Any) -> dict[str, Any]:
-        """Call a tool that is expected to succeed; its structured result."""
+        """Call a tool that is expected to succeed; its structured result, which must be as the tool's schema says."""
+        if mode == MODERN:
+            result = await asyncio.to_thread(self.ask, "tools/call", {"name": tool, "arguments": arguments})
+            assert not result["isError"], result["content"]
+            structured = dict(result["structuredContent"])
+            if not SCHEMAS:
+                listed = await asyncio.to_thread(self.ask, "tools/list", {})
+                SCHEMAS.update({entry["name"]: jsonschema.Draft202012Validator(entry["outputSchema"]) for entry in listed["tools"]})
+            SCHEMAS[tool].validate(structured)
+            return structured
         async with self.client(mode) as client:
-            result = await client.call_tool(tool, arguments)
-        assert not result.is_error, result.content
-        assert result.structured_content is not None
-        return dict(result.structured_content)
+            answer = await client.call_tool(tool, arguments)
+        assert not answer.is_error, answer.content
+        assert answer.structured_content is not None
+        return dict(answer.structured_content)
 
     async def fails(self, tool: str, /, **arguments: Any) -> str:
         """Call a tool that is expected to give an error; its text."""
-        async with self.client() as client:
-            result = await client.call_tool(tool, arguments)
-        assert result.is_error, result.structured_content
-        return str(getattr(result.content[0], "text", ""))
+        result = await asyncio.to_thread(self.ask, "tools/call", {"name": tool, "arguments": arguments})
+        assert result["isError"], result
+        return str(result["content"][0]["text"])
 
     async def read(self, uri: str, mode: str = MODERN) -> str:
         """The text of a resource."""
+        if mode == MODERN:
+            return str((await asyncio.to_thread(self.ask, "resources/read", {"uri": uri}))["contents"][0]["text"])
         async with self.client(mode) as client:
             result = await client.read_resource(uri)
         return str(getattr(result.contents[0], "text", ""))

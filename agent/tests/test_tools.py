@@ -184,9 +184,9 @@ async def test_conversations_are_listed_summarised_and_deleted(agent: Agent) -> 
     assert (await agent.call("list_conversations"))["conversations"][0]["conversation"] == "c4"
     await agent.call("set_conversation_summary", text="Nothing much.")
     assert await agent.read("context://conversation-summary") == "Nothing much."
-    deleted = await agent.call("delete_conversation", "add_package", "remove_package", conversation="c4")
+    deleted = await agent.call("delete_conversation", conversation="c4")
     assert "c4" not in [entry["conversation"] for entry in (await agent.call("list_conversations"))["conversations"]]
-    assert "nothing to delete" in await agent.fails("delete_conversation", "add_package", "remove_package", conversation="c4")
+    assert "nothing to delete" in await agent.fails("delete_conversation", conversation="c4")
     await agent.call("history_restore", path="conversations/c4.jsonl", commit=f"{deleted['commit']}~1")
     assert (await agent.call("read_conversation", conversation="c4"))["total"] == 1
 

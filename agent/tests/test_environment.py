@@ -25,7 +25,8 @@ def tinystats(version: str, needs: str) -> Made:
 
 
 PACKAGES = [
-    Made("python", platform.python_version(), {"share/python.txt": "python"}),
+    Made("python", platform.python_version(), {"share/python.txt": "python"}, ["only-for-python"]),
+    Made("only-for-python", "1.0", {"share/only.txt": "x"}),
     Made("numpy", numpy.__version__, {"site-packages/numpy.py": "raise ImportError('not the numpy of the base')\n"}, ["python"], "python"),
     tinystats("1.0", ">=1"),
     tinystats("2.0", ">=1"),

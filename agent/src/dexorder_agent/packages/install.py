@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
-from rattler import VirtualPackage, install, solve
+from rattler import RepoDataRecord, VirtualPackage, install, solve
 from rattler.install import InstallerReporter
 
 
@@ -46,6 +47,23 @@ class Reporter(InstallerReporter):
         self._done += 1
 
 
+def unneeded(records: list[RepoDataRecord], specs: list[str], base: set[str]) -> set[str]:
+    """The packages that are not to be installed: those of the base, and those that nothing but the base needs."""
+    depends = {record.name.normalized: [_name(spec) for spec in record.depends] for record in records}
+    found: set[str] = set()
+    todo = [_name(spec) for spec in specs]
+    while todo:
+        name = todo.pop()
+        if name in depends and name not in base and name not in found:
+            found.add(name)
+            todo += depends[name]
+    return base | (set(depends) - found)
+
+
+def _name(spec: str) -> str:
+    return re.split(r"[\s=<>!~\[]", spec.strip(), maxsplit=1)[0].lower()
+
+
 async def main() -> None:
     """Do as ordered. Packages of the base are fixed in their versions and not installed again."""
     order = json.load(sys.stdin)
@@ -66,7 +84,7 @@ async def main() -> None:
     await install(
         records=records,
         target_prefix=prefix,
-        ignored_packages=set(base),
+        ignored_packages=unneeded(records, order["specs"], set(base)),
         execute_link_scripts=False,
         show_progress=False,
         reporter=Reporter(),  # type: ignore[abstract]

@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 
 use super::workspace::UserWorkspace;
 
+const SUMMARY: &str = "context://conversation-summary";
+
 /// The resources in the order of the prompt: what changes least comes first. The number is the importance; what is
 /// less important is cut first.
 const RESOURCES: [(&str, u8); 6] = [
@@ -17,7 +19,7 @@ const RESOURCES: [(&str, u8); 6] = [
     ("indicators://list", 2),
     ("strategies://list", 1),
     ("context://workspace-state", 3),
-    ("context://conversation-summary", 4),
+    (SUMMARY, 4),
 ];
 
 const PREAMBLE: &str = "You are the assistant of a trading platform. You work in one user's own workspace: their \
@@ -70,6 +72,12 @@ impl Context {
             }
         }
         Self { parts }
+    }
+
+    /// The summary of what was talked about, if it is known: only then may it be replaced.
+    pub(crate) fn summary(&self) -> Option<&str> {
+        let part = self.parts.iter().find(|part| part.uri == SUMMARY);
+        part.and_then(|part| part.text.as_deref().ok())
     }
 
     /// The system prompt. `notes`: what else the model should know of this turn.

@@ -8,6 +8,7 @@ use tokio::time::sleep;
 
 use super::error::ChatError;
 use super::llm::{Call, Message, Usage};
+use super::summary::{Forgotten, Summary};
 use super::workspace::UserWorkspace;
 
 /// How many of the newest messages are read back.
@@ -20,6 +21,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const MOST_CONTENT: usize = 450_000;
 /// Under this name stand arguments that were no JSON object.
 const UNREADABLE: &str = "unreadable";
+/// Under this name a turn says how many of the conversation's messages the summary covers from then on.
+const SUMMARISED: &str = "summarised";
 
 /// How a turn ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,13 +42,15 @@ pub(crate) struct Record<'a> {
     pub(crate) model: &'a str,
     pub(crate) usage: Usage,
     pub(crate) rounds: usize,
+    /// A new summary of what was talked about.
+    pub(crate) summary: Option<&'a Summary>,
 }
 
 impl Record<'_> {
     /// Writes the turn. Tried again as often as the workspace does not answer: the key makes it stand there once.
     pub(crate) async fn save(&self, workspace: &UserWorkspace) -> Result<(), String> {
         let state = if *self.ending == Ending::Complete { "complete" } else { "interrupted" };
-        let arguments = json!({
+        let mut arguments = json!({
             "conversation": self.conversation,
             "idempotency_key": self.turn,
             "messages": self.lines(),
@@ -56,6 +61,9 @@ impl Record<'_> {
                 "output_tokens": self.usage.output,
             },
         });
+        if let Some(summary) = self.summary {
+            arguments["summary"] = Value::from(summary.text.as_str());
+        }
         let (mut pause, mut tries) = (FIRST_PAUSE, 1);
         loop {
             let error = match workspace.call("append_conversation", &arguments, SAVE_TIMEOUT).await {
@@ -97,6 +105,9 @@ impl Record<'_> {
             last["data"] = json!({
                 "status": status, "reason": reason, "rounds": self.rounds, "cached_tokens": self.usage.cached,
             });
+            if let Some(summary) = self.summary {
+                last["data"][SUMMARISED] = Value::from(summary.covers);
+            }
         }
         lines
     }
@@ -161,17 +172,28 @@ pub(crate) async fn read(
     }
 }
 
-/// The earlier turns of a conversation, as many of the newest as the budget holds. Also how many were left out.
+/// What the prompt gets of the earlier turns.
+#[derive(Debug, Default)]
+pub(crate) struct Earlier {
+    pub(crate) messages: Vec<Message>,
+    /// How many turns are not shown.
+    pub(crate) dropped: usize,
+    /// What of them no summary covers, if it is worth a new one.
+    pub(crate) forgotten: Option<Forgotten>,
+}
+
+/// The earlier turns of a conversation, as many of the newest as the budget holds.
 pub(crate) async fn earlier(
     workspace: &UserWorkspace,
     conversation: &str,
     budget: usize,
-) -> Result<(Vec<Message>, usize), ChatError> {
-    let (lines, _) = read(workspace, conversation, LAST).await?;
-    Ok(fitted(&lines, budget))
+) -> Result<Earlier, ChatError> {
+    let (lines, total) = read(workspace, conversation, LAST).await?;
+    Ok(fitted(&lines, total.saturating_sub(lines.len() as u64), budget))
 }
 
-fn fitted(lines: &[Value], budget: usize) -> (Vec<Message>, usize) {
+/// `first`: the number of the first line in the conversation.
+fn fitted(lines: &[Value], first: u64, budget: usize) -> Earlier {
     // A turn is what was written under one key.
     let turns: Vec<&[Value]> = lines.chunk_by(|a, b| !a["key"].is_null() && a["key"] == b["key"]).collect();
     let (mut left, mut kept) = (budget, Vec::new());
@@ -185,7 +207,21 @@ fn fitted(lines: &[Value], budget: usize) -> (Vec<Message>, usize) {
         kept.push(messages);
     }
     let dropped = turns.len() - kept.len();
-    (kept.into_iter().rev().flatten().collect(), dropped)
+    let known = lines.iter().filter_map(|line| line["data"][SUMMARISED].as_u64()).max().unwrap_or_default();
+    let mut forgotten = Forgotten { messages: Vec::new(), covers: first };
+    for turn in &turns[..dropped] {
+        forgotten.covers += turn.len() as u64;
+        if forgotten.covers > known {
+            forgotten.messages.extend(messages(turn));
+        }
+    }
+    // A summary for each turn that leaves the prompt would cost more than it tells.
+    let worth = forgotten.messages.iter().map(size).sum::<usize>() > budget / 4;
+    Earlier {
+        messages: kept.into_iter().rev().flatten().collect(),
+        dropped,
+        forgotten: worth.then_some(forgotten),
+    }
 }
 
 fn size(message: &Message) -> usize {
@@ -261,6 +297,7 @@ mod tests {
             model: "m",
             usage: Usage { input: 5, output: 6, cached: 1 },
             rounds: 2,
+            summary: None,
         };
         record.lines()
     }
@@ -322,12 +359,26 @@ mod tests {
             line("3", "assistant", 10),
         ];
         let count = |budget| {
-            let (messages, dropped) = fitted(&lines, budget);
-            (messages.len(), dropped)
+            let earlier = fitted(&lines, 0, budget);
+            (earlier.messages.len(), earlier.dropped)
         };
         assert_eq!(count(60), (6, 0));
         assert_eq!(count(59), (4, 1));
         assert_eq!(count(39), (2, 2));
         assert_eq!(count(5), (0, 3));
+    }
+
+    #[test]
+    fn what_is_not_shown_any_more_is_summarised_once() {
+        let line = |key: &str| json!({"key": key, "role": "user", "content": "x".repeat(10)});
+        let mut lines = vec![line("1"), line("2"), line("3"), line("4")];
+        let forgotten = |lines: &[Value], first| fitted(lines, first, 20).forgotten;
+        let first = forgotten(&lines, 100).unwrap();
+        assert_eq!((first.messages.len(), first.covers), (2, 102));
+        lines[3]["data"] = json!({SUMMARISED: 102});
+        assert_eq!(forgotten(&lines, 100), None, "the summary has them");
+        lines.push(line("5"));
+        let next = forgotten(&lines, 100).unwrap();
+        assert_eq!((next.messages.len(), next.covers), (1, 103));
     }
 }

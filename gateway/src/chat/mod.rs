@@ -14,6 +14,7 @@ mod progress;
 mod request;
 mod routes;
 mod stream;
+mod summary;
 mod tools;
 mod turn;
 mod workspace;
@@ -29,7 +30,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::app::App;
 use crate::clock;
-use crate::config::ChatConfig;
+use crate::config::{ChatConfig, ModelConfig};
 use error::ChatError;
 use event::Events;
 use llm::Llm;
@@ -109,10 +110,24 @@ impl Drop for Turning {
 
 /// Begins a turn. It goes on by itself until its end is saved; dropping the events interrupts it.
 fn begin(app: &Arc<App>, question: Question) -> Result<Events, ChatError> {
+    if let Some(asked) = &question.model
+        && *asked != DEFAULT_MODEL
+        && *asked != model_of(app, &question.user).name
+    {
+        return Err(ChatError::Model(asked.clone()));
+    }
     let turning = app.chat.take(&question.user, app.config.chat.max_turns)?;
     let (sender, events) = event::channel();
     app.chat.tasks.spawn(turn::run(Arc::clone(app), question, sender, turning));
     Ok(events)
+}
+
+/// The model of a user's tier. A user without workspace will get one of the default tier.
+fn model_of<'a>(app: &'a App, user: &str) -> &'a ModelConfig {
+    let config = &app.config.chat;
+    let workspace = app.workspaces.current(user);
+    let tier = workspace.as_ref().map_or(&app.config.defaults.tier, |workspace| &workspace.tier);
+    config.tiers.get(tier).unwrap_or(&config.model)
 }
 
 /// A name that nothing else has: 128 bits from the system's random source.

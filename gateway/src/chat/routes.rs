@@ -20,7 +20,7 @@ use super::request::{Completion, Run};
 use super::stream::{self, Writer};
 use super::turn::Question;
 use super::workspace::UserWorkspace;
-use super::{DEFAULT_MODEL, ag_ui, begin, conversations, request};
+use super::{DEFAULT_MODEL, ag_ui, begin, conversations, model_of, request};
 use crate::app::App;
 use crate::mcp;
 use crate::metrics::Outcome;
@@ -112,7 +112,7 @@ async fn complete(State(app): State<Arc<App>>, request: Request<Body>) -> Respon
         let head = Head {
             turn: question.turn.clone(),
             conversation: question.conversation.clone(),
-            model: model_of(&app, &question.user),
+            model: model_of(&app, &question.user).name.clone(),
         };
         let events = begin(&app, question)?;
         if streams {
@@ -131,7 +131,7 @@ async fn events(State(app): State<Arc<App>>, request: Request<Body>) -> Response
         let (user, _, body) = checked::<Run>(&app, request).await?;
         let question: Question = body.question(user)?;
         let conversation = question.conversation.clone();
-        let model = model_of(&app, &question.user);
+        let model = model_of(&app, &question.user).name.clone();
         let writer = ag_ui::Writing { thread: conversation.clone(), id: body.id, model };
         let events = begin(&app, question)?;
         open(&app, events, writer, &conversation).await
@@ -149,18 +149,10 @@ async fn open(app: &App, mut events: Events, writer: impl Writer, conversation: 
     }
 }
 
-/// The model of the user's tier, as far as the tier is known.
-fn model_of(app: &App, user: &str) -> String {
-    let config = &app.config.chat;
-    let workspace = app.workspaces.current(user);
-    let of_tier = workspace.and_then(|workspace| config.tiers.get(&workspace.tier));
-    of_tier.unwrap_or(&config.model).name.clone()
-}
-
 async fn models(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
     let answer = authenticate(&app, &headers).await.map(|user| {
         let model = |id: &str| json!({"id": id, "object": "model", "created": 0, "owned_by": "dexorder"});
-        let data: Vec<Value> = [model_of(&app, &user).as_str(), DEFAULT_MODEL].map(model).into();
+        let data: Vec<Value> = [model_of(&app, &user).name.as_str(), DEFAULT_MODEL].map(model).into();
         Json(json!({"object": "list", "data": data})).into_response()
     });
     respond(&app, &Method::GET, answer)

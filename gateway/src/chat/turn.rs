@@ -8,17 +8,18 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
-use super::Turning;
 use super::context::Context;
 use super::error::ChatError;
 use super::event::Event;
-use super::history::{self, Ending, Record};
+use super::history::{self, Earlier, Ending, Record};
 use super::llm::{Call, Message, Prompt};
 use super::progress::Progress;
+use super::summary::{self, Forgotten, Summary};
 use super::tools::{Done, Tools};
 use super::workspace::UserWorkspace;
+use super::{Turning, model_of};
 use crate::app::App;
-use crate::config::ModelConfig;
+use crate::config::{ModelConfig, Provider};
 
 /// How often the model may write calls that can't be read before it must answer without tools.
 const REPAIRS: usize = 1;
@@ -54,13 +55,15 @@ pub(crate) async fn run(app: Arc<App>, question: Question, events: mpsc::Sender<
         workspace: workspace.clone(),
         question,
         connected: false,
+        forgotten: None,
+        summary: None,
     };
     let outcome = tokio::select! {
         outcome = turn.answer() => Some(outcome),
         () = events.closed() => None,
         () = app.chat.abort.cancelled() => Some(Err(ChatError::ShuttingDown)),
     };
-    let Turn { mut progress, model, limit, question, connected, .. } = turn;
+    let Turn { mut progress, model, limit, question, connected, summary, .. } = turn;
     let ending = match &outcome {
         Some(Ok(())) => Ending::Complete,
         None | Some(Err(ChatError::ShuttingDown)) => Ending::Interrupted,
@@ -78,6 +81,7 @@ pub(crate) async fn run(app: Arc<App>, question: Question, events: mpsc::Sender<
             model: &model.name,
             usage: progress.usage,
             rounds: progress.rounds,
+            summary: summary.as_ref(),
         };
         let saved = record.save(&workspace).await;
         app.chat.metrics.saved(saved.is_ok());
@@ -104,6 +108,9 @@ struct Turn {
     /// The limit that made the model answer without tools.
     limit: Option<&'static str>,
     connected: bool,
+    /// What a new summary should cover, and the old one.
+    forgotten: Option<(Forgotten, String)>,
+    summary: Option<Summary>,
 }
 
 impl Turn {
@@ -112,26 +119,12 @@ impl Turn {
         let within =
             self.workspace.connect(async |state| progress.tell(Event::Waking { state }).await).await?;
         self.connected = true;
-        self.model = self.choose_model();
+        self.model = model_of(&self.app, &self.question.user).clone();
         let limit = self.app.config.chat.timeout;
         timeout(limit, self.answer_awake(within)).await.unwrap_or(Err(ChatError::TooLong(limit.as_secs())))
     }
 
-    /// The model of the user's tier.
-    fn choose_model(&self) -> ModelConfig {
-        let config = &self.app.config.chat;
-        let workspace = self.app.workspaces.current(&self.question.user);
-        let of_tier = workspace.and_then(|workspace| config.tiers.get(&workspace.tier).cloned());
-        of_tier.unwrap_or_else(|| config.model.clone())
-    }
-
     async fn answer_awake(&mut self, within: Duration) -> Result<(), ChatError> {
-        if let Some(asked) = &self.question.model
-            && *asked != self.model.name
-            && *asked != super::DEFAULT_MODEL
-        {
-            return Err(ChatError::Model(asked.clone()));
-        }
         let (mut prompt, tools) = self.prepare(within).await?;
         let app = Arc::clone(&self.app);
         let config = &app.config.chat;
@@ -143,6 +136,7 @@ impl Turn {
             let before = self.progress.messages.len();
             let calls = self.progress.end_answer().await;
             if calls.is_empty() {
+                self.renew_summary().await;
                 return Ok(());
             }
             if !prompt.may_call {
@@ -163,7 +157,7 @@ impl Turn {
         let config = &self.app.config.chat;
         let earlier = async {
             match &self.question.earlier {
-                Some(messages) => Ok((messages.clone(), 0)),
+                Some(messages) => Ok(Earlier { messages: messages.clone(), ..Earlier::default() }),
                 None => {
                     history::earlier(&self.workspace, &self.question.conversation, config.history_bytes).await
                 }
@@ -174,7 +168,8 @@ impl Turn {
             self.workspace.tools(within),
             earlier,
         );
-        let (mut messages, dropped) = earlier?;
+        let Earlier { mut messages, dropped, forgotten } = earlier?;
+        self.forgotten = forgotten.zip(context.summary().map(str::to_owned));
         let tools = Tools::new(listed);
         self.progress.tell(Event::Context(context.report())).await;
         let mut notes = tools.notes.clone();
@@ -199,6 +194,17 @@ impl Turn {
             top_p: self.question.top_p,
         };
         Ok((prompt, tools))
+    }
+
+    /// Has the model renew the summary, if enough has left the prompt.
+    async fn renew_summary(&mut self) {
+        if let Some((forgotten, old)) = self.forgotten.take()
+            && self.app.config.chat.provider != Provider::Offline
+        {
+            let renewed = summary::renew(&self.app.chat.llm, &self.model.name, &old, &forgotten).await;
+            self.summary = renewed.0;
+            self.progress.usage += renewed.1;
+        }
     }
 
     /// Takes the tools away when a limit is reached, so that the turn ends with an answer.

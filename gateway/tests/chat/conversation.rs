@@ -119,3 +119,35 @@ async fn without_a_model_commands_run_real_tools() {
     assert_eq!(workspace.calls("echo"), [json!({"text": "two words"})]);
     assert_eq!(workspace.conversation("c1").len(), 2 + 2 + 3);
 }
+
+#[tokio::test]
+async fn turns_that_leave_the_prompt_go_into_the_summary() {
+    let chat = chat(Dialect::OpenAi, "historySize: 1KiB").await;
+    chat.workspace
+        .state
+        .resources
+        .lock()
+        .unwrap()
+        .insert("context://conversation-summary", "The old summary.");
+    let long = format!("Remember 42. {}", "x".repeat(900));
+    chat.provider.script([
+        Say::Text("I will."),
+        Say::Text("Yes."),
+        Say::Text("Sure."),
+        Say::Text("They like 42."),
+    ]);
+    chat.world.say("c1", &long).await;
+    chat.world.say("c1", &"y".repeat(800)).await;
+    assert_eq!(chat.provider.asked().len(), 2, "nothing has left yet");
+    assert_eq!(chat.world.say("c1", "Well?").await, "Sure.");
+    let asked = chat.provider.asked();
+    assert!(!asked[2].to_string().contains("Remember 42."), "it does not fit any more");
+    assert!(chat.provider.system(&asked[2]).contains("The 1 oldest turns"));
+    let question = asked[3]["messages"][1]["content"].as_str().unwrap();
+    assert!(question.contains("The old summary.") && question.contains("User: Remember 42."));
+    assert!(asked[3].get("tools").is_none());
+    let appended = chat.workspace.calls("append_conversation");
+    assert_eq!(appended[2]["summary"], "They like 42.");
+    assert!(appended[0].get("summary").is_none());
+    assert_eq!(chat.workspace.conversation("c1").last().unwrap()["data"]["summarised"], 2);
+}

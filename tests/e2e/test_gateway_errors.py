@@ -188,11 +188,19 @@ def test_another_method_is_refused(method: str, user: User) -> None:
     assert user.workspaces() == []
 
 
-@pytest.mark.parametrize("path", ["/", "/mcp/", "/mcp/../mcp2", "/admin", "/metrics", "/v1/drain"])
+@pytest.mark.parametrize("path", ["/", "/mcp/", "/mcp/../mcp2", "/admin", "/metrics"])
 def test_another_path_is_not_found(path: str, user: User) -> None:
     response = user.http.post(user.gateway_url + path, content=b"{}", headers=user.mcp.credentials)
     assert response.status_code == 404
     assert error_of(response)["data"]["reason"] == "NotFound"
+
+
+@pytest.mark.parametrize("path", ["/v1/drain", "/v1/report"])
+def test_the_control_of_a_workspace_is_not_reached_through_the_gateway(path: str, user: User) -> None:
+    for method in ("GET", "POST"):
+        response = user.http.request(method, user.gateway_url + path, headers=user.mcp.credentials)
+        assert response.status_code == 404
+    assert user.workspaces() == []
 
 
 def test_another_content_type_is_refused(user: User) -> None:

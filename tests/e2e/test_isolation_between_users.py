@@ -84,7 +84,7 @@ def test_a_header_that_names_another_user_changes_nothing(
 def test_user_ids_that_look_alike_are_different_users(new_user: Callable[[], User]) -> None:
     """The name of a workspace is made of the letters of the ID and a hash of the whole ID."""
     model = new_user()
-    alike = [f"{model.id}.x", f"{model.id}-x", f"{model.id.upper()}-X"]
+    alike = [f"{model.id}.x", f"{model.id.upper()}-X"]
     users = [type(model)(id_, model.kubectl, model.http, model.gateway_url) for id_ in alike]
     try:
         users[0].mcp.call("write_file", path="secret.txt", content=SECRET)
@@ -97,7 +97,7 @@ def test_user_ids_that_look_alike_are_different_users(new_user: Callable[[], Use
             user.remove()
 
 
-@pytest.mark.parametrize("user_id", ["a/b", "../x", "user@example.com", "auth0|5f7c8ec7c33c6c004bbafe82", "Jörg"])
+@pytest.mark.parametrize("user_id", ["../x", "auth0|5f7c8ec7c33c6c004bbafe82", "Jörg@example.com"])
 def test_a_user_id_of_another_alphabet_gets_a_workspace(user_id: str, new_user: Callable[[], User]) -> None:
     model = new_user()
     user = type(model)(f"{model.id}-{user_id}", model.kubectl, model.http, model.gateway_url)

@@ -24,6 +24,8 @@ pub struct ChatConfig {
     pub api_key_file: Option<PathBuf>,
     /// PEM of certificates to trust besides the public ones.
     pub ca_file: Option<PathBuf>,
+    /// Name of the parameter that bounds an answer, for [`Provider::OpenAi`].
+    pub tokens_parameter: TokensParameter,
     /// How often the model may be asked in one turn.
     pub max_rounds: usize,
     /// How many tool calls a turn may have.
@@ -66,6 +68,25 @@ pub enum Provider {
     Anthropic,
 }
 
+/// How an API in the manner of OpenAI's is told the most tokens of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokensParameter {
+    /// What most servers know.
+    MaxTokens,
+    /// What OpenAI's own newer models want.
+    MaxCompletionTokens,
+}
+
+impl TokensParameter {
+    /// The parameter's name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::MaxTokens => "max_tokens",
+            Self::MaxCompletionTokens => "max_completion_tokens",
+        }
+    }
+}
+
 impl Provider {
     /// The text in the configuration.
     pub const fn as_str(self) -> &'static str {
@@ -88,6 +109,7 @@ pub(super) struct RawChat {
     tiers: BTreeMap<String, RawModel>,
     api_key_file: Option<PathBuf>,
     ca_file: Option<PathBuf>,
+    tokens_parameter: String,
     max_rounds: usize,
     max_tool_calls: usize,
     max_turns: usize,
@@ -118,6 +140,7 @@ impl Default for RawChat {
             tiers: BTreeMap::new(),
             api_key_file: None,
             ca_file: None,
+            tokens_parameter: "max_tokens".to_owned(),
             max_rounds: 12,
             max_tool_calls: 64,
             max_turns: 4,
@@ -173,6 +196,14 @@ impl RawChat {
             positive(problems, &format!("chat.tiers.{tier}.maxTokens"), own.max_tokens as usize, 1_000_000);
             tiers.insert(tier, own);
         }
+        let tokens_parameter = problems.take(
+            "chat.tokensParameter",
+            &self.tokens_parameter,
+            "max_tokens or max_completion_tokens",
+            [TokensParameter::MaxTokens, TokensParameter::MaxCompletionTokens]
+                .into_iter()
+                .find(|parameter| parameter.as_str() == self.tokens_parameter),
+        );
         positive(problems, "chat.maxRounds", self.max_rounds, 30);
         positive(problems, "chat.maxToolCalls", self.max_tool_calls, 120);
         positive(problems, "chat.maxTurns", self.max_turns, 1000);
@@ -189,6 +220,7 @@ impl RawChat {
             tiers,
             api_key_file: self.api_key_file,
             ca_file: self.ca_file,
+            tokens_parameter: tokens_parameter?,
             max_rounds: self.max_rounds,
             max_tool_calls: self.max_tool_calls,
             max_turns: self.max_turns,

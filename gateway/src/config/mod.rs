@@ -4,7 +4,7 @@ mod chat;
 mod raw;
 mod values;
 
-pub use chat::{ChatConfig, ModelConfig, Provider};
+pub use chat::{ChatConfig, ModelConfig, Provider, TokensParameter};
 pub(crate) use values::{algorithm, key_url};
 
 use std::collections::HashSet;

@@ -129,11 +129,12 @@ fn the_chat_is_offline_unless_a_provider_is_named() {
 #[test]
 fn every_bad_value_of_the_chat_is_named() {
     let message = problems(&format!(
-        "{GOOD}\nchat: {{provider: openai, baseUrl: 'ftp://x', maxRounds: 0, toolTimeout: 2, contextSize: 1MiB}}\n"
+        "{GOOD}\nchat: {{provider: openai, baseUrl: 'ftp://x', maxRounds: 0, tokensParameter: n, toolTimeout: 2, contextSize: 1MiB}}\n"
     ));
     for part in [
         "chat.baseUrl is \"ftp://x\"",
         "chat.model is empty",
+        "chat.tokensParameter is \"n\"",
         "chat.maxRounds is 0: expected a number from 1 to 30",
         "chat.toolTimeout is \"2\"",
         "chat.contextSize is \"1MiB\": expected a size from 1KiB to 448KiB",

@@ -105,10 +105,13 @@ async fn the_events_of_a_run_tell_the_whole_turn_in_order() {
 
 #[tokio::test]
 async fn usage_is_counted_by_model() {
-    let chat = chat(Dialect::OpenAi, "tiers: {standard: {model: fine-model}}").await;
+    let settings = "tiers: {standard: {model: fine-model}}, tokensParameter: max_completion_tokens";
+    let chat = chat(Dialect::OpenAi, settings).await;
     chat.provider.script([Say::Text("Hello")]);
     chat.world.say("c1", "Go").await;
     assert_eq!(chat.provider.asked()[0]["model"], "fine-model", "the tier's own model");
+    let asked = &chat.provider.asked()[0];
+    assert_eq!((&asked["max_completion_tokens"], asked.get("max_tokens")), (&json!(4096), None));
     let metric = async |kind: &str| {
         let name = format!("dexorder_gateway_chat_tokens_total{{model=\"fine-model\",kind=\"{kind}\"}}");
         chat.world.metric(&name).await
@@ -137,11 +140,11 @@ async fn refusals_have_openais_form_and_wake_nothing() {
         let answer = world.complete(&body).await;
         assert_eq!((answer.status, code(&answer.json()).as_str()), (status, expected), "{body}");
     }
-    assert!(workspace.state.requests.lock().unwrap().is_empty());
     let mut other = ask("c1", "Go");
     other["model"] = json!("gpt-9");
     let answer = world.complete(&other).await;
     assert_eq!((answer.status, code(&answer.json()).as_str()), (404, "model_not_found"));
+    assert!(workspace.state.requests.lock().unwrap().is_empty());
     let answer = world.request(Method::GET, "/v1/nothing", &Value::Null).await;
     assert_eq!((answer.status, code(&answer.json()).as_str()), (404, "NotFound"));
     let answer = world.request(Method::GET, "/v1/chat/completions", &Value::Null).await;

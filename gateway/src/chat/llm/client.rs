@@ -62,7 +62,7 @@ impl Llm {
     pub(crate) fn new(config: &ChatConfig) -> Result<Self, LlmStartError> {
         let dialect: Box<dyn Dialect> = match config.provider {
             Provider::Offline => return Ok(Self::Offline),
-            Provider::OpenAi => Box::new(OpenAi),
+            Provider::OpenAi => Box::new(OpenAi { tokens: config.tokens_parameter }),
             Provider::Anthropic => Box::new(Anthropic),
         };
         let mut roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };

@@ -4,8 +4,11 @@ use http::{HeaderMap, HeaderValue, header};
 use serde_json::{Value, json};
 
 use super::{Call, Delta, Dialect, LlmError, Message, Prompt, Reader, Stop, Usage, error_message};
+use crate::config::TokensParameter;
 
-pub(super) struct OpenAi;
+pub(super) struct OpenAi {
+    pub(super) tokens: TokensParameter,
+}
 
 impl Dialect for OpenAi {
     fn path(&self) -> &'static str {
@@ -27,8 +30,8 @@ impl Dialect for OpenAi {
             "messages": messages,
             "stream": true,
             "stream_options": {"include_usage": true},
-            "max_tokens": prompt.max_tokens,
         });
+        body[self.tokens.as_str()] = Value::from(prompt.max_tokens);
         if !prompt.tools.is_empty() {
             body["tools"] = prompt.tools.iter().map(tool).collect();
             body["tool_choice"] = Value::from(if prompt.may_call { "auto" } else { "none" });

@@ -88,3 +88,36 @@ async fn next<W: Writer>(state: &mut State<W>) -> Option<Bytes> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::chat::ag_ui::Writing;
+    use crate::chat::event;
+    use crate::metrics::Metrics;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_turn_keeps_its_stream_alive_and_ends_when_the_client_leaves() {
+        let (sender, events) = event::channel();
+        let writer = Writing { thread: "t".to_owned(), id: "r".to_owned(), model: "m".to_owned() };
+        let first = Event::Waking { state: "Starting".to_owned() };
+        let response = response(writer, events, first, "t", Metrics::new().stream());
+        assert_eq!(response.headers()[CONVERSATION], "t");
+        let mut body = response.into_body();
+        let mut next = async || body.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert!(
+            next()
+                .await
+                .starts_with(b"data: {\"runId\":\"r\",\"threadId\":\"t\",\"type\":\"RUN_STARTED\"}\n\n")
+        );
+        let begun = Instant::now();
+        assert_eq!((next().await, begun.elapsed()), (Bytes::from_static(COMMENT), SILENCE));
+        assert_eq!(next().await, COMMENT);
+        assert!(!sender.is_closed());
+        drop(body);
+        assert!(sender.is_closed(), "the turn hears of it");
+    }
+}

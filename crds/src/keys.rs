@@ -11,6 +11,8 @@ pub const WORKSPACE_LABEL: &str = "dexorder.io/workspace";
 pub const USER_ID: &str = "dexorder.io/user-id";
 /// Annotation on pods: the public keys that the sidecar trusts, as JSON.
 pub const IDENTITY_KEYS: &str = "dexorder.io/identity-keys";
+/// Annotation on pods: hash of what the pod was made from.
+pub const TEMPLATE_HASH: &str = "dexorder.io/template-hash";
 /// `app.kubernetes.io/name` of everything that belongs to a workspace.
 pub const APP_NAME: &str = "dexorder-workspace";
 /// `app.kubernetes.io/managed-by` of everything that the operator makes.

@@ -20,6 +20,7 @@ pub enum RetentionPolicy {
 #[serde(rename_all = "camelCase")]
 pub struct TierStorage {
     /// Size of the volume, such as `1Gi`.
+    #[x_kube(validation = Rule::new("isQuantity(string(self)) && quantity(string(self)).isGreaterThan(quantity('0'))").message("size must be a quantity over 0, such as 1Gi"))]
     pub size: Quantity,
     /// Storage class of the claim. Left out: the cluster's default class.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -36,6 +37,7 @@ pub struct TierStorage {
 pub struct StorageOverrides {
     /// Size of the volume, such as `1Gi`. Takes effect when the claim is made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("isQuantity(string(self)) && quantity(string(self)).isGreaterThan(quantity('0'))").message("size must be a quantity over 0, such as 1Gi"))]
     pub size: Option<Quantity>,
     /// Storage class of the claim. Takes effect when the claim is made.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -62,7 +62,7 @@ pub struct WorkspaceTierSpec {
     pub idle_timeout: IdleTimeoutPolicy,
     /// Longest life of an anonymous visitor's workspace; it is removed with its volume afterwards.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('1m')").message("maxLifetime must be at least 1m"))]
+    #[x_kube(validation = Rule::new("self.matches('^([0-9]{1,5}(h|m|s|ms)){1,4}$') && duration(self) >= duration('1m')").message("maxLifetime must be at least 1m, written like 30m or 1h30m"))]
     pub max_lifetime: Option<Duration>,
     /// What its users may do: `ReadOnly` or `Full` (default).
     #[serde(default)]
@@ -101,10 +101,10 @@ pub struct WorkspaceTierSpec {
 #[x_kube(validation = Rule::new("duration(self.default) <= duration(self.most)").message("idleTimeout.default must not be longer than idleTimeout.most: lower the one or raise the other"))]
 pub struct IdleTimeoutPolicy {
     /// Idle timeout of a workspace that asks for none, such as `15m`.
-    #[x_kube(validation = Rule::new("duration(self) >= duration('5s') && duration(self) <= duration('720h')").message("idleTimeout.default must be from 5s to 720h, such as 15m"))]
+    #[x_kube(validation = Rule::new("self.matches('^([0-9]{1,5}(h|m|s|ms)){1,4}$') && duration(self) >= duration('5s') && duration(self) <= duration('720h')").message("idleTimeout.default must be from 5s to 720h, such as 15m"))]
     pub default: Duration,
     /// Longest idle timeout that a workspace may ask for, such as `8h`.
-    #[x_kube(validation = Rule::new("duration(self) >= duration('5s') && duration(self) <= duration('720h')").message("idleTimeout.most must be from 5s to 720h, such as 8h"))]
+    #[x_kube(validation = Rule::new("self.matches('^([0-9]{1,5}(h|m|s|ms)){1,4}$') && duration(self) >= duration('5s') && duration(self) <= duration('720h')").message("idleTimeout.most must be from 5s to 720h, such as 8h"))]
     pub most: Duration,
 }
 

@@ -78,7 +78,7 @@ pub struct UserWorkspaceSpec {
     pub auth: Auth,
     /// Time without activity after which the workspace is stopped, such as `30m`. Left out: the tier's default. Never more than the tier's most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('5s') && duration(self) <= duration('720h')").message("idleTimeout must be from 5s to 720h, written like 30m or 1h30m"))]
+    #[x_kube(validation = Rule::new("self.matches('^([0-9]{1,5}(h|m|s|ms)){1,4}$') && duration(self) >= duration('5s') && duration(self) <= duration('720h')").message("idleTimeout must be from 5s to 720h, written like 30m or 1h30m"))]
     pub idle_timeout: Option<Duration>,
     /// `Auto` (default): starts when touched, stops when idle. `Running`: kept awake. `Suspended`: kept stopped.
     #[serde(default)]

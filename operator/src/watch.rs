@@ -51,10 +51,10 @@ pub fn trim<K: Resource>(object: &mut K) {
     object.managed_fields_mut().clear();
 }
 
-/// Of a pod the plan reads its owners, its node and its status.
+/// Of a pod the plan reads its owners, what it was made from, its node and its status.
 pub fn trim_pod(pod: &mut Pod) {
     trim(pod);
-    pod.metadata.annotations = None;
+    pod.annotations_mut().retain(|key, _| key == keys::TEMPLATE_HASH);
     let node_name = pod.spec.take().and_then(|spec| spec.node_name);
     pod.spec = Some(PodSpec { node_name, ..PodSpec::default() });
 }

@@ -122,6 +122,17 @@ fn obstacle(workspace: &Workspace) -> Option<Obstacle> {
         );
         return Some(refused(state, forbidden));
     }
+    // These last until somebody changes something: waiting for them would only hide the cause.
+    let stuck = |state: &&State| {
+        !state.holds
+            && matches!(
+                state.reason.as_str(),
+                ready::IMAGE_PULL_FAILED | ready::CRASH_LOOP | ready::REFUSED_BY_API | ready::POD_NAME_TAKEN
+            )
+    };
+    if let Some(state) = workspace.ready.as_ref().filter(stuck) {
+        return Some(refused(state, false));
+    }
     let lost =
         |state: &&State| !state.holds && matches!(state.reason.as_str(), storage::FOREIGN | storage::LOST);
     workspace.storage.as_ref().filter(lost).map(|state| refused(state, false))

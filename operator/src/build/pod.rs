@@ -1,6 +1,6 @@
 //! The pod of a workspace: the agent, and the sidecar as the only way in. [no client]
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write};
 
 use dexorder_crds::{Scheduling, UserWorkspace, WorkspaceTier, keys};
 use dexorder_protocol::{CONTROL_PORT, MCP_PORT};
@@ -13,6 +13,8 @@ use k8s_openapi::{
     },
     apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
 };
+
+use sha2::{Digest, Sha256};
 
 use super::{Settings, metadata, owner};
 use crate::plan::Terms;
@@ -41,44 +43,64 @@ pub fn pod(
     terms: &Terms,
     settings: &Settings,
 ) -> Pod {
-    let scheduling = tier.and_then(|tier| tier.spec.scheduling.clone()).unwrap_or_default();
-    let Scheduling { node_selector, tolerations, priority_class_name } = scheduling;
+    let spec = spec(workspace, tier, terms, settings);
     Pod {
         metadata: ObjectMeta {
             annotations: Some(BTreeMap::from([
                 (keys::IDENTITY_KEYS.to_owned(), settings.identity_keys.clone()),
+                (keys::TEMPLATE_HASH.to_owned(), hash(&spec)),
                 ("kubectl.kubernetes.io/default-container".to_owned(), "agent".to_owned()),
             ])),
             owner_references: owner(workspace).map(|owner| vec![owner]),
             ..metadata(workspace)
         },
-        spec: Some(PodSpec {
-            init_containers: Some(vec![sidecar(workspace, tier, settings)]),
-            containers: vec![agent(workspace, tier, terms, settings)],
-            volumes: Some(volumes(workspace)),
-            automount_service_account_token: Some(false),
-            enable_service_links: Some(false),
-            node_selector: Some(node_selector).filter(|labels| !labels.is_empty()),
-            tolerations: Some(tolerations).filter(|list| !list.is_empty()),
-            priority_class_name,
-            runtime_class_name: tier.and_then(|tier| tier.spec.runtime_class_name.clone()),
-            security_context: Some(PodSecurityContext {
-                run_as_non_root: Some(true),
-                run_as_user: Some(AGENT_ID),
-                run_as_group: Some(AGENT_ID),
-                fs_group: Some(AGENT_ID),
-                fs_group_change_policy: Some("OnRootMismatch".to_owned()),
-                seccomp_profile: Some(SeccompProfile {
-                    type_: "RuntimeDefault".to_owned(),
-                    localhost_profile: None,
-                }),
-                ..PodSecurityContext::default()
-            }),
-            termination_grace_period_seconds: Some(GRACE_SECONDS),
-            ..PodSpec::default()
-        }),
+        spec: Some(spec),
         status: None,
     }
+}
+
+fn spec(
+    workspace: &UserWorkspace,
+    tier: Option<&WorkspaceTier>,
+    terms: &Terms,
+    settings: &Settings,
+) -> PodSpec {
+    let scheduling = tier.and_then(|tier| tier.spec.scheduling.clone()).unwrap_or_default();
+    let Scheduling { node_selector, tolerations, priority_class_name } = scheduling;
+    PodSpec {
+        init_containers: Some(vec![sidecar(workspace, tier, settings)]),
+        containers: vec![agent(workspace, tier, terms, settings)],
+        volumes: Some(volumes(workspace)),
+        automount_service_account_token: Some(false),
+        enable_service_links: Some(false),
+        node_selector: Some(node_selector).filter(|labels| !labels.is_empty()),
+        tolerations: Some(tolerations).filter(|list| !list.is_empty()),
+        priority_class_name,
+        runtime_class_name: tier.and_then(|tier| tier.spec.runtime_class_name.clone()),
+        security_context: Some(PodSecurityContext {
+            run_as_non_root: Some(true),
+            run_as_user: Some(AGENT_ID),
+            run_as_group: Some(AGENT_ID),
+            fs_group: Some(AGENT_ID),
+            fs_group_change_policy: Some("OnRootMismatch".to_owned()),
+            seccomp_profile: Some(SeccompProfile {
+                type_: "RuntimeDefault".to_owned(),
+                localhost_profile: None,
+            }),
+            ..PodSecurityContext::default()
+        }),
+        termination_grace_period_seconds: Some(GRACE_SECONDS),
+        ..PodSpec::default()
+    }
+}
+
+/// Tells one pod's making from another's.
+fn hash(spec: &PodSpec) -> String {
+    let json = serde_json::to_vec(spec).unwrap_or_default();
+    Sha256::digest(json).iter().take(8).fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 fn agent(

@@ -3,15 +3,17 @@
 use dexorder_crds::{
     OperatingMode, RetentionPolicy,
     condition::{ConditionType, ready},
+    keys,
 };
 use dexorder_protocol::control::{DrainMode, DrainRequest};
 use k8s_openapi::{
+    api::core::v1::Pod,
     apimachinery::pkg::apis::meta::v1::OwnerReference,
     jiff::{SignedDuration, Timestamp},
 };
 
 use super::{
-    Action, AlivePod, ClaimState, Next, Planner, PodState, Problem, Started, draft,
+    Action, AlivePod, ClaimState, Next, Observed, Planner, PodState, Problem, Started, draft,
     draft::seconds,
     memory::{Drain, Memory, Seen, StartKind},
     stop::DRAIN_AGAIN,
@@ -148,6 +150,12 @@ impl Planner<'_> {
         if same && draft::is_stopping(&self.before) && !self.stop_was_taken_back(pod, &memory) {
             return;
         }
+        let was_ready = same && self.before.ready_time.is_some();
+        if !pod.ready && !was_ready && pod.problem.is_some() && self.was_corrected() {
+            // What was wrong with it may be what was changed.
+            self.first.push(Action::DeletePod { uid: pod.uid.clone() });
+            return;
+        }
         self.describe(pod, &memory, same);
         if pod.ready {
             self.ready(pod, &memory, same);
@@ -177,6 +185,18 @@ impl Planner<'_> {
                 false
             }
         }
+    }
+
+    /// Whether the pod that is there would be made differently today.
+    fn was_corrected(&self) -> bool {
+        let Some(terms) = self.verdict.terms.as_ref().filter(|_| self.verdict.accepted) else {
+            return false;
+        };
+        let Observed { workspace, tier, settings, .. } = *self.observed;
+        let wanted = build::pod(workspace, tier, terms, settings);
+        let hash = |pod: &Pod| pod.metadata.annotations.as_ref()?.get(keys::TEMPLATE_HASH).cloned();
+        let present = self.observed.pod.and_then(hash);
+        present.is_some() && present != hash(&wanted)
     }
 
     fn describe(&mut self, pod: &AlivePod, memory: &Memory, same: bool) {

@@ -179,3 +179,24 @@ fn a_deleted_workspace_is_left_to_the_garbage_collector() {
     let plan = scene.step();
     assert!(plan.status.is_none() && names(&plan).is_empty());
 }
+
+#[test]
+fn a_pod_that_never_got_ready_is_replaced_when_the_manifest_is_corrected() {
+    let mut scene = scene();
+    scene.bound_claim();
+    let Some(Action::CreatePod(made, _)) = scene.step().first.into_iter().next() else { panic!() };
+    scene.pod("p1", None, false);
+    scene.pod.as_mut().unwrap().metadata.annotations = made.metadata.annotations;
+    scene.pod_status().container_statuses = Some(vec![ContainerStatus {
+        name: "agent".to_owned(),
+        state: Some(ContainerState {
+            waiting: Some(ContainerStateWaiting { reason: Some("ErrImagePull".to_owned()), message: None }),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }]);
+    assert!(names(&scene.step()).is_empty(), "nothing has changed yet");
+    let template = scene.workspace.spec.template.get_or_insert_default();
+    template.image = Some("dexorder/agent:2".to_owned());
+    assert_eq!(names(&scene.step()), ["DeletePod"]);
+}

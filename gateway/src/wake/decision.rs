@@ -127,7 +127,7 @@ fn obstacle(workspace: &Workspace) -> Option<Obstacle> {
         !state.holds
             && matches!(
                 state.reason.as_str(),
-                ready::IMAGE_PULL_FAILED | ready::CRASH_LOOP | ready::REFUSED_BY_API | ready::POD_NAME_TAKEN
+                ready::IMAGE_PULL_FAILED | ready::REFUSED_BY_API | ready::POD_NAME_TAKEN
             )
     };
     if let Some(state) = workspace.ready.as_ref().filter(stuck) {
@@ -187,12 +187,23 @@ mod tests {
 
     #[test]
     fn what_is_on_its_way_is_waited_for() {
-        for reason in [ready::PENDING, ready::STARTING, ready::IMAGE_PULL_FAILED, ready::UNSCHEDULABLE] {
+        for reason in [ready::PENDING, ready::STARTING, ready::UNSCHEDULABLE] {
             assert_eq!(plain(&in_state(reason)), Decision::Wait, "{reason}");
         }
         assert_eq!(plain(&workspace("w", "u")), Decision::Wait);
         assert_eq!(plain(&Workspace { deleting: true, ..running(ready::READY) }), Decision::Wait);
         assert_eq!(plain(&Workspace { pod_uid: None, ..running(ready::READY) }), Decision::Wait);
+    }
+
+    #[test]
+    fn what_stays_wrong_until_somebody_changes_it_is_told_at_once() {
+        for reason in [ready::IMAGE_PULL_FAILED, ready::REFUSED_BY_API, ready::POD_NAME_TAKEN] {
+            let Decision::Fail(Obstacle::Refused { reason: told, forbidden, .. }) = plain(&running(reason))
+            else {
+                panic!("{reason} is waited for");
+            };
+            assert_eq!((told.as_str(), forbidden), (reason, false));
+        }
     }
 
     #[test]

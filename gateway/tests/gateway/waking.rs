@@ -164,12 +164,12 @@ async fn a_pod_that_is_gone_though_the_status_says_ready_is_replaced_unseen() {
 #[tokio::test]
 async fn when_the_budget_ends_the_answer_says_what_the_workspace_is_doing() {
     let world = world("wake: {timeout: 1s}").await;
-    stopped(&world, "trader1", "ImagePullFailed").await;
+    stopped(&world, "trader1", "Unschedulable").await;
     let answer = world.call("trader1").await;
     assert_eq!((answer.status, answer.reason().as_str()), (503, "WorkspaceStarting"));
     assert!(!answer.header("retry-after").is_empty());
-    assert_eq!(answer.json()["error"]["data"]["state"], "ImagePullFailed");
-    assert!(answer.message().contains("ImagePullFailed: about ImagePullFailed"), "{}", answer.message());
+    assert_eq!(answer.json()["error"]["data"]["state"], "Unschedulable");
+    assert!(answer.message().contains("Unschedulable: about Unschedulable"), "{}", answer.message());
     assert_eq!(answer.json()["id"], 1);
 }
 

@@ -52,6 +52,8 @@ pub struct Page {
     pub memory: Memory,
     /// Resource version after the last write of the status: an older copy in a store is out of date.
     pub written: Option<u64>,
+    /// The pod whose deletion was accepted last, and when. The watch may still show it for a moment.
+    pub deleted: Option<(String, std::time::Instant)>,
     /// Failed looks in a row.
     pub failures: u32,
 }

@@ -1,6 +1,6 @@
 //! The hands of the operator: carries out one action or write at a time, each with a time limit. [client]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dexorder_crds::{UserWorkspace, UserWorkspaceStatus, keys};
 use k8s_openapi::{
@@ -21,6 +21,9 @@ use crate::{
 
 /// How long one call to the API server may take.
 const API_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A change of an object is seen by its watch within this time.
+const WATCH_LAG: Duration = Duration::from_secs(5);
 
 /// Why an action failed.
 #[derive(Debug, thiserror::Error)]
@@ -98,7 +101,7 @@ impl Context {
                     self.notebook.update(&uid, |page| page.memory = Memory::of_start(pod_uid, asked, kind));
                 }
             }
-            Action::DeletePod { uid: pod_uid } => self.delete_pod(workspace, &pod_uid).await?,
+            Action::DeletePod { uid: pod_uid } => self.delete_pod_once(workspace, &uid, pod_uid).await?,
             Action::Ask { pod_uid, ip } => {
                 let answer = self.sidecars.report(&ip, &uid).await;
                 let at = Timestamp::now();
@@ -190,6 +193,22 @@ impl Context {
             Err(error) if error.is_conflict() => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Deletes the pod unless that was just done: a look that comes before the watch need not do it again.
+    async fn delete_pod_once(
+        &self,
+        workspace: &UserWorkspace,
+        workspace_uid: &str,
+        pod_uid: String,
+    ) -> Result<(), ExecuteError> {
+        let just_deleted = |(uid, at): (String, Instant)| uid == pod_uid && at.elapsed() < WATCH_LAG;
+        if self.notebook.read(workspace_uid).deleted.is_some_and(just_deleted) {
+            return Ok(());
+        }
+        self.delete_pod(workspace, &pod_uid).await?;
+        self.notebook.update(workspace_uid, |page| page.deleted = Some((pod_uid, Instant::now())));
+        Ok(())
     }
 
     /// Deletes the pod with that UID. That it is gone, or replaced by another, is fine.

@@ -12,16 +12,22 @@ import openai
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from support.users import User
 
 COMMAND = "/run_indicator name=rsi last=3"
 
 
-def _client(user: User) -> openai.OpenAI:
+def _client(user: User, token: str) -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{user.gateway_url}/v1", api_key=token, max_retries=0)
+
+
+@pytest.fixture
+def client(settled_user: User) -> Iterator[openai.OpenAI]:
     """The official client, with nothing but the gateway's address and the user's token."""
-    return openai.OpenAI(base_url=f"{user.gateway_url}/v1", api_key=user.token, max_retries=0)
+    with _client(settled_user, settled_user.token) as official:
+        yield official
 
 
 def _conversation() -> str:
@@ -37,9 +43,11 @@ def _results(text: str) -> list[dict[str, Any]]:
     return [json.loads(block) for block in re.findall(r"```\n(.*?)\n```", text, re.DOTALL)]
 
 
-def test_the_official_client_gets_what_the_tool_gives_and_the_turn_is_kept(settled_user: User) -> None:
+def test_the_official_client_gets_what_the_tool_gives_and_the_turn_is_kept(
+    settled_user: User, client: openai.OpenAI
+) -> None:
     conversation = _conversation()
-    completion = _client(settled_user).chat.completions.create(
+    completion = client.chat.completions.create(
         model="default",
         messages=[{"role": "user", "content": COMMAND}],
         metadata={"conversation_id": conversation},
@@ -60,9 +68,11 @@ def test_the_official_client_gets_what_the_tool_gives_and_the_turn_is_kept(settl
     assert len({message["key"] for message in kept}) == 1
 
 
-def test_the_official_client_streams_and_names_the_conversation_itself(settled_user: User) -> None:
+def test_the_official_client_streams_and_names_the_conversation_itself(
+    settled_user: User, client: openai.OpenAI
+) -> None:
     conversation = _conversation()
-    stream = _client(settled_user).chat.completions.create(
+    stream = client.chat.completions.create(
         model="default",
         messages=[{"role": "user", "content": f"{COMMAND}\n/platform_workspace_status\n/run_indicator name=no_such"}],
         stream=True,
@@ -79,9 +89,8 @@ def test_the_official_client_streams_and_names_the_conversation_itself(settled_u
     assert _get(settled_user, f"conversations/{conversation}").json()["total"] == 3
 
 
-def test_conversations_are_listed_read_and_deleted(settled_user: User) -> None:
+def test_conversations_are_listed_read_and_deleted(settled_user: User, client: openai.OpenAI) -> None:
     conversation = _conversation()
-    client = _client(settled_user)
     for command in ("/tools", COMMAND):
         client.chat.completions.create(
             model="offline",
@@ -130,9 +139,9 @@ def test_the_first_message_of_a_new_user_starts_the_workspace_and_says_so(user: 
     assert len(user.workspaces()) == 1
 
 
-def test_users_do_not_see_each_others_conversations(new_module_user: Callable[[], User], settled_user: User) -> None:
+def test_users_do_not_see_each_others_conversations(new_module_user: Callable[[], User], client: openai.OpenAI) -> None:
     conversation = _conversation()
-    _client(settled_user).chat.completions.create(
+    client.chat.completions.create(
         model="default",
         messages=[{"role": "user", "content": "hello"}],
         metadata={"conversation_id": conversation},
@@ -142,10 +151,9 @@ def test_users_do_not_see_each_others_conversations(new_module_user: Callable[[]
     assert _get(other, "conversations").json()["data"] == []
 
 
-def test_refusals_have_the_form_that_the_official_client_knows(settled_user: User) -> None:
+def test_refusals_have_the_form_that_the_official_client_knows(settled_user: User, client: openai.OpenAI) -> None:
     with pytest.raises(openai.NotFoundError) as unknown:
-        _client(settled_user).chat.completions.create(model="gpt-9", messages=[{"role": "user", "content": "hello"}])
+        client.chat.completions.create(model="gpt-9", messages=[{"role": "user", "content": "hello"}])
     assert unknown.value.code == "model_not_found"
-    stranger = openai.OpenAI(base_url=f"{settled_user.gateway_url}/v1", api_key="nothing", max_retries=0)
-    with pytest.raises(openai.AuthenticationError):
+    with _client(settled_user, "nothing") as stranger, pytest.raises(openai.AuthenticationError):
         stranger.models.list()

@@ -54,7 +54,7 @@ def test_no_acknowledged_write_is_lost_when_the_pod_is_killed_again_and_again(us
     user.mcp.read("context://user-profile")
     workspace = user.workspace
     numbers = itertools.count(1)
-    chance = random.Random(11)  # noqa: S311 - moments of kills, the same in each run
+    chance = random.Random(11)
     writers = [Writer(user, f"w{number}", numbers) for number in range(WRITERS)]
     for writer in writers:
         writer.start()

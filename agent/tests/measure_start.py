@@ -1,4 +1,5 @@
-"""Measures the time from the start of the process to the first answered MCP request: measure_start.py [RUNS [PYTHON]].
+"""Measures the time from the start of the process to the first answered MCP request, and the memory of the idle agent after it:
+measure_start.py [RUNS [PYTHON]].
 
 The repository exists already, as it does when a suspended workspace comes back. One line for each kind of first request.
 """
@@ -31,19 +32,20 @@ def main() -> None:
         wait_until(lambda: agent.status()["commit"])
         agent.stop()
         for method, params in FIRST.items():
-            walls, processor = [], []
+            walls, processor, memory = [], [], []
             for _ in range(runs):
                 started = time.perf_counter()
                 agent.start()
                 agent.ask(method, params)
                 walls.append((time.perf_counter() - started) * 1000)
-                assert agent.process is not None
-                processor.append(int(Path(f"/proc/{agent.process.pid}/schedstat").read_text().split()[0]) / 1e6)
+                processor.append(agent.processor_ms())
+                time.sleep(3)
+                memory.append(agent.memory_mib())
                 agent.stop()
             walls.sort()
             print(
                 f"{method}: {statistics.median(walls):.0f} ms (median of {runs}; {walls[0]:.0f} to {walls[-1]:.0f}), "
-                f"{statistics.median(processor):.0f} ms of processor time"
+                f"{statistics.median(processor):.0f} ms of processor time, then {statistics.median(memory):.1f} MiB"
             )
 
 

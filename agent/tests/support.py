@@ -21,10 +21,12 @@ import jsonschema
 from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
+from dexorder_agent.tools import listing
+
 MODERN, LEGACY = "2026-07-28", "legacy"
 
-SCHEMAS: dict[str, jsonschema.Draft202012Validator] = {}
-"""What the results of the tools look like, as the first agent that was asked says."""
+SCHEMAS = {tool["name"]: jsonschema.Draft202012Validator(tool["outputSchema"]) for tool in json.loads(listing.FILE.read_bytes())}
+"""What the results of the tools look like."""
 
 
 def wait_until(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
@@ -47,6 +49,8 @@ class Agent:
         self.repository = folder / "repository"
         self.socket = folder / "agent.sock"
         self._environment = environment
+        self.under: list[str] = []
+        """A command that runs the agent's."""
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Agent:
@@ -62,7 +66,8 @@ class Agent:
             **self._environment,
         }
         with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen([sys.executable, "-m", "dexorder_agent"], env=environment, stderr=log, start_new_session=True)
+            command = [*self.under, sys.executable, "-m", "dexorder_agent"]
+            self.process = subprocess.Popen(command, env=environment, stderr=log, start_new_session=True)
         process = self.process
 
         def answering() -> bool:
@@ -97,7 +102,7 @@ class Agent:
         finally:
             connection.close()
 
-    def ask(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
+    def ask(self, method: str, params: dict[str, Any], user: str = "") -> dict[str, Any]:
         """One request of the newest protocol revision without the official client, which takes longer than the agent."""
         meta = {
             "io.modelcontextprotocol/protocolVersion": MODERN,
@@ -107,7 +112,7 @@ class Agent:
         body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {**params, "_meta": meta}}
         headers = {
             "Content-Type": "application/json", "Accept": "application/json, text/event-stream", "MCP-Protocol-Version": MODERN,
-            "Mcp-Method": method, "Mcp-Name": str(params.get("uri") or params.get("name") or ""),
+            "Mcp-Method": method, "Mcp-Name": str(params.get("uri") or params.get("name") or ""), "dexorder-user": user,
         }  # fmt: skip
         code, answer = self.request("POST", "/mcp", json.dumps(body).encode(), **{k: v for k, v in headers.items() if v})
         decoded = dict(json.loads(answer))
@@ -119,6 +124,35 @@ class Agent:
         code, body = self.request("GET", "/lifecycle/status")
         assert code == 200
         return dict(json.loads(body))
+
+    def processes(self) -> list[int]:
+        """The agent's process and all that came from it."""
+        assert self.process is not None
+        found, todo = [], [self.process.pid]
+        while todo:
+            pid = todo.pop()
+            try:
+                todo += [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+            except FileNotFoundError:
+                continue
+            found.append(pid)
+        return found
+
+    def memory_mib(self) -> float:
+        """What the agent's processes take, shared pages counted once."""
+        kilobytes = 0
+        for pid in self.processes():
+            try:
+                rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            kilobytes += sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
+        return kilobytes / 1024
+
+    def processor_ms(self) -> float:
+        """The processor time that the agent itself has used."""
+        assert self.process is not None
+        return int(Path(f"/proc/{self.process.pid}/schedstat").read_text().split()[0]) / 1e6
 
     def git(self, *command: str) -> str:
         """Run the machine's git on the repository."""
@@ -144,9 +178,6 @@ class Agent:
             result = await asyncio.to_thread(self.ask, "tools/call", {"name": tool, "arguments": arguments})
             assert not result["isError"], result["content"]
             structured = dict(result["structuredContent"])
-            if not SCHEMAS:
-                listed = await asyncio.to_thread(self.ask, "tools/list", {})
-                SCHEMAS.update({entry["name"]: jsonschema.Draft202012Validator(entry["outputSchema"]) for entry in listed["tools"]})
             SCHEMAS[tool].validate(structured)
             return structured
         async with self.client(mode) as client:

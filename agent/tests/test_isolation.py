@@ -98,16 +98,5 @@ async def test_a_warm_run_is_quick(agent: Agent) -> None:
 
 
 def children(agent: Agent) -> list[int]:
-    """The agent's child process, and that one's children."""
-    assert agent.process is not None
-    found = []
-    todo = [agent.process.pid]
-    while todo:
-        pid = todo.pop()
-        try:
-            below = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-        except FileNotFoundError:
-            below = []
-        found += below
-        todo += below
-    return found
+    """The processes below the agent's."""
+    return agent.processes()[1:]

@@ -10,11 +10,14 @@ import jsonschema
 import pytest
 from support import LEGACY, MODERN, Agent
 
+from dexorder_agent.tools import listing
+
 pytestmark = pytest.mark.anyio
 
 READING = {
     "list_indicators", "show_indicator", "run_indicator", "list_strategies", "show_strategy", "run_strategy", "backtest_strategy",
-    "read_conversation", "list_conversations", "list_files", "search_files", "read_file", "list_packages", "history_log", "history_diff",
+    "read_conversation", "list_conversations", "list_files", "search_files", "read_file", "list_packages", "history_log", "history_show",
+    "history_diff",
 }  # fmt: skip
 CHANGING = {
     "save_indicator", "delete_indicator", "save_strategy", "delete_strategy", "set_workspace_state", "set_user_profile",
@@ -42,6 +45,11 @@ async def test_every_tool_says_what_it_takes_gives_and_does(agent: Agent, mode: 
         assert hints.destructive_hint == (name in CHANGING - {"append_conversation", "add_package"})
         assert hints.idempotent_hint is True
         assert hints.open_world_hint == (name in {"add_package", "remove_package"})
+
+
+def test_the_listed_tools_are_those_of_the_code() -> None:
+    """After a change of the tools: `python -m dexorder_agent.tools.listing`."""
+    assert listing.FILE.read_text() == listing.text(listing.made())
 
 
 async def test_old_clients_get_no_session_that_a_restart_could_break(agent: Agent) -> None:
@@ -199,6 +207,11 @@ async def test_history_shows_compares_and_restores(agent: Agent) -> None:
     assert log[0]["author"] == "trader1" and log[0]["paths"] == ["notes/plan.md"]
     diff = (await agent.call("history_diff", older=one["commit"], newer=two["commit"]))["diff"]
     assert "-one" in diff and "+two" in diff
+    shown = await agent.call("history_show", commit=one["commit"], path="notes/plan.md")
+    assert (shown["message"], shown["paths"], shown["content"]) == ("Write notes/plan.md", ["notes/plan.md"], "one\n")
+    assert "+one" in shown["diff"] and shown["complete"]
+    assert "+two" in (await agent.call("history_show"))["diff"]
+    assert "doesn't exist at commit" in await agent.fails("history_show", commit=f"{one['commit']}~1", path="notes/plan.md")
     await agent.call("history_restore", path="notes/plan.md", commit=one["commit"])
     assert (await agent.call("read_file", path="notes/plan.md"))["content"] == "one\n"
     await agent.call("history_restore", path="notes/plan.md", commit=f"{one['commit']}~1")
@@ -215,13 +228,3 @@ async def test_values_that_json_doesnt_have_are_null(agent: Agent) -> None:
     json.dumps(result, allow_nan=False)
     assert math.isfinite(result["milliseconds"])
     await agent.call("delete_indicator", name="odd")
-
-
-async def test_a_read_only_workspace_refuses_changes_and_runs_the_rest(new_agent: Agent) -> None:
-    new_agent._environment["DEXORDER_ACCESS"] = "ReadOnly"
-    new_agent.start()
-    before = new_agent.git("rev-parse", "HEAD") if (new_agent.repository / ".git").exists() else None
-    assert "read-only" in await new_agent.fails("save_indicator", name="double", source=DOUBLE)
-    assert "read-only" in await new_agent.fails("set_user_profile", text="x")
-    assert (await new_agent.call("run_indicator", name="rsi", last=1))["bars"] == 3270
-    assert before in (None, new_agent.git("rev-parse", "HEAD"))

@@ -11,6 +11,7 @@ from mcp.server.transport_security import TransportSecuritySettings
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from dexorder_agent.errors import WorkspaceError
 from dexorder_agent.repo.git import GitError
@@ -28,7 +29,6 @@ LOCAL = ["localhost", "localhost:*", "127.0.0.1", "127.0.0.1:*"]
 def application(server: WorkspaceServer, workspace: Workspace) -> Starlette:
     """The whole application. There are no sessions, so a restart breaks no client."""
 
-    @server.custom_route("/lifecycle/status", methods=["GET"])  # type: ignore[untyped-decorator]
     async def status(_: Request) -> Response:
         busy = [*workspace.pool.running.values(), *([workspace.environment.busy] if workspace.environment.busy else [])]
         told: dict[str, Any] = {"ready": True, "busy": busy, "commit": workspace.repository.head()}
@@ -37,7 +37,6 @@ def application(server: WorkspaceServer, workspace: Workspace) -> Starlette:
             told["remote"] = {"pushed": remote.pushed, "problem": remote.problem}
         return JSONResponse(told)
 
-    @server.custom_route("/lifecycle/save", methods=["POST"])  # type: ignore[untyped-decorator]
     async def save(_: Request) -> Response:
         try:
             change = await workspace.repository.save()
@@ -55,5 +54,9 @@ def application(server: WorkspaceServer, workspace: Workspace) -> Starlette:
 
     return server.streamable_http_app(
         stateless_http=True,
+        custom_starlette_routes=[
+            Route("/lifecycle/status", status, methods=["GET"]),
+            Route("/lifecycle/save", save, methods=["POST"]),
+        ],
         transport_security=TransportSecuritySettings(allowed_hosts=LOCAL, allowed_origins=[f"http://{host}" for host in LOCAL]),
     )

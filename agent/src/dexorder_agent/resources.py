@@ -7,32 +7,30 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from mcp.server.mcpserver.exceptions import ResourceError
-from mcp.server.mcpserver.resources import Resource
+from mcp_types import Resource as ListedResource
 from mcp_types import ResourceTemplate
-from pydantic import ConfigDict, Field
 
 from dexorder_agent import conversations
-from dexorder_agent.errors import WorkspaceError
 from dexorder_agent.source.catalog import Catalog
 from dexorder_agent.workspace import Workspace
 
 Reader = Callable[[], Awaitable[str]]
 
 
-class ReadResource(Resource):
+@dataclass(frozen=True, slots=True)
+class Resource:
     """A resource whose content a function gives."""
 
-    model_config = ConfigDict(arbitrary_types_allowed=True)
+    uri: str
+    name: str
+    title: str
+    description: str
+    mime_type: str
+    read: Reader
 
-    reader: Reader = Field(exclude=True)
-
-    async def read(self) -> str:
-        """The content now."""
-        try:
-            return await self.reader()
-        except WorkspaceError as error:
-            raise ResourceError(str(error)) from error
+    def listed(self) -> ListedResource:
+        """As clients see it."""
+        return ListedResource(uri=self.uri, name=self.name, title=self.title, description=self.description, mime_type=self.mime_type)
 
 
 MARKDOWN = "text/markdown"
@@ -46,32 +44,32 @@ FILES = (
 )
 
 
-def resources(workspace: Workspace) -> list[Resource]:
-    """All resources of a workspace."""
+def resources(workspace: Workspace) -> dict[str, Resource]:
+    """All resources of a workspace by their addresses."""
     found: list[Resource] = [
-        ReadResource(
+        Resource(
             uri=uri,
             name=uri.partition("://")[2],
             title=title,
             description=description,
             mime_type=mime_type,
-            reader=_file(workspace, path, "{}" if mime_type == JSON else ""),
+            read=_file(workspace, path, "{}" if mime_type == JSON else ""),
         )
         for uri, title, description, mime_type, path in FILES
     ]
     for catalog in (workspace.indicators, workspace.strategies):
         folder = catalog.kind.folder
         found.append(
-            ReadResource(
+            Resource(
                 uri=f"{folder}://list",
                 name=folder,
                 title=folder.capitalize(),
                 description=f"The workspace's {folder} with inputs, parameters and outputs, read from their source",
                 mime_type=JSON,
-                reader=_listing(catalog),
+                read=_listing(catalog),
             )
         )
-    return found
+    return {resource.uri: resource for resource in found}
 
 
 def _file(workspace: Workspace, path: str, absent: str) -> Reader:

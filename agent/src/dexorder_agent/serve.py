@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 from uvicorn.config import Config
 from uvicorn.server import Server
 
+from dexorder_agent import memory
 from dexorder_agent.errors import WorkspaceError
 from dexorder_agent.http import PUSH_SECONDS, application
 from dexorder_agent.log import event
@@ -24,12 +25,17 @@ from dexorder_agent.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
+FIRST_REQUEST_SECONDS = 1.0
+"""A start is mostly for a request that waits already."""
+
 
 class UnixServer(Server):
     """A server whose socket appears at its place only when it is answered."""
 
     def __init__(self, app: Starlette, path: Path) -> None:
-        super().__init__(Config(app, log_config=None, access_log=False, lifespan="on", ws="none", loop="asyncio", server_header=False))
+        super().__init__(
+            Config(app, log_config=None, access_log=False, lifespan="on", ws="none", http="httptools", loop="asyncio", server_header=False)
+        )
         self._path = path
         self.answering = asyncio.Event()
 
@@ -63,7 +69,7 @@ async def serve(settings: Settings) -> None:
         loop.add_signal_handler(number, asked.set)
     opening = asyncio.create_task(workspace.repository.open())
     serving = asyncio.create_task(server.serve())
-    background = asyncio.create_task(_prepare(server, mcp, workspace))
+    background = asyncio.create_task(_follow_up(server, mcp, workspace))
     ending = asyncio.create_task(asked.wait())
     await asyncio.wait([serving, ending], return_when=asyncio.FIRST_COMPLETED)
     if not serving.done():
@@ -76,12 +82,14 @@ async def serve(settings: Settings) -> None:
     background.cancel()
     await asyncio.wait([serving])
     settings.socket.unlink(missing_ok=True)
+    workspace.repository.recovery_due.set()
     if not workspace.repository.usable:
         opening.cancel()
     await asyncio.wait([opening])
     await workspace.pool.close()
     await workspace.environment.close()
     await _save(workspace)
+    workspace.place.remove()
     serving.result()
 
 
@@ -101,15 +109,17 @@ async def _save(workspace: Workspace) -> None:
                     await repository.remote.step(repository)
 
 
-async def _prepare(server: UnixServer, mcp: WorkspaceServer, workspace: Workspace) -> None:
-    """What makes later requests quick, done once the first can be answered."""
+async def _follow_up(server: UnixServer, mcp: WorkspaceServer, workspace: Workspace) -> None:
+    """What can wait until the first request is answered, which it would only slow down."""
     await server.answering.wait()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(FIRST_REQUEST_SECONDS):
+            await mcp.answered.wait()
+    workspace.repository.recovery_due.set()
     with contextlib.suppress(WorkspaceError):
         await workspace.repository.opened()
-    await workspace.pool.start()
-    workspace.environment.follow()
+    if not workspace.place.frozen:
+        workspace.environment.follow()
     if workspace.repository.remote is not None:
         workspace.repository.remote.follow(workspace.repository)
-    for name in mcp.toolbox.names():
-        mcp.toolbox.get(name)
-        await asyncio.sleep(0)
+    memory.settle()

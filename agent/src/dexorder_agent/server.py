@@ -5,21 +5,18 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-from collections.abc import Coroutine, Iterable
+import logging
+from collections.abc import Coroutine
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import mcp_types as types
 from mcp.server.caching import CacheHint
-from mcp.server.lowlevel.helper_types import ReadResourceContents
-from mcp.server.mcpserver import MCPServer
-from mcp.server.mcpserver.context import Context
-from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError, ToolError, UnexpectedToolError
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp.server.lowlevel.server import Server
 from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ResourceUpdated
-from mcp_types import CallToolResult, ImageContent, InputRequiredResult
-from mcp_types import ResourceTemplate as ListedTemplate
-from mcp_types import Tool as ListedTool
+from mcp.shared.exceptions import MCPError
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
-from pydantic import AnyUrl
 
 from dexorder_agent import __version__
 from dexorder_agent.calls import Call, Report, current
@@ -30,42 +27,58 @@ from dexorder_agent.workspace import Workspace
 if TYPE_CHECKING:
     from dexorder_agent.tools.toolbox import Toolbox
 
+logger = logging.getLogger(__name__)
+
 INSTRUCTIONS = """The trading workspace of one user: indicators and strategies in Python, price series, context and conversations, kept in \
 a git repository. Every change is committed; history_log and history_restore bring old versions back."""
-
 
 LOOK_SECONDS = 0.5
 """How often a call looks whether its client is still there."""
 
+USER_HEADER = "dexorder-user"
+"""Set by whoever proxies for the agent, once it has checked who calls."""
 
-class WorkspaceServer(MCPServer[None]):
+RequestContext = ServerRequestContext[Any, Any]
+
+
+class WorkspaceServer(Server[Any]):
     """Serves one workspace."""
 
     def __init__(self, workspace: Workspace) -> None:
         self._bus = InMemorySubscriptionBus()
+        self._listeners = ListenHandler(self._bus)
         private = CacheHint(ttl_ms=0, scope="private")
         super().__init__(
             name="dexorder-workspace",
             title="Dexorder workspace",
             version=__version__,
             instructions=INSTRUCTIONS,
-            log_level="WARNING",
-            resources=resources(workspace),
-            subscriptions=self._bus,
             cache_hints={
                 "resources/read": private,
                 "resources/list": private,
                 "resources/templates/list": private,
                 "tools/list": private,
-                "prompts/list": private,
                 "server/discover": private,
             },
+            # No argument of a tool is sent as a header.
+            get_tool_input_schema=lambda _: None,
+            on_list_resources=self._list_resources,
+            on_list_resource_templates=self._list_templates,
+            on_read_resource=self._read_resource,
+            on_list_tools=self._list_tools,
+            on_call_tool=self._call_tool,
+            on_subscriptions_listen=self._listeners,
         )
+        # In place of the SDK's own, which makes spans of each message that nobody collects here.
+        self.middleware[:] = [self._in_the_users_name]
         self._workspace = workspace
         self._announcing: set[asyncio.Task[None]] = set()
+        self._resources = resources(workspace)
         self._templates = templates(workspace)
         workspace.repository.listeners.append(self._announce)
         self.active_calls = 0
+        self.answered = asyncio.Event()
+        """Set when a request has been answered."""
         self._quiet = asyncio.Event()
         self._quiet.set()
 
@@ -76,67 +89,81 @@ class WorkspaceServer(MCPServer[None]):
 
         return toolbox(self._workspace)
 
-    async def list_tools(self) -> list[ListedTool]:
-        """All tools, in a fixed order."""
-        return [
-            ListedTool(
-                name=tool.name,
-                title=tool.title,
-                description=tool.description,
-                input_schema=tool.parameters,
-                output_schema=tool.output_schema,
-                annotations=tool.annotations,
-            )
-            for tool in self.toolbox.all()
-        ]
+    async def _in_the_users_name(self, ctx: RequestContext, call_next: CallNext) -> HandlerResult:
+        """Take up whose request it is: who is started before there is a user hears it from the requests."""
+        user = "" if ctx.request is None else ctx.request.headers.get(USER_HEADER, "")
+        if user and user != self._workspace.repository.git.author:
+            self._workspace.repository.git.author = user
+        try:
+            return await call_next(ctx)
+        finally:
+            self.answered.set()
 
-    async def list_resource_templates(self) -> list[ListedTemplate]:
-        """The patterns of addresses under which single things can be read."""
-        return [template.listed() for template in self._templates]
+    async def _list_tools(self, _: RequestContext, params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
+        """The tools that this user may call, in a fixed order."""
+        from dexorder_agent.tools.listing import listed
 
-    async def read_resource(
-        self, uri: AnyUrl | str, context: Context[None, Any] | None = None
-    ) -> Iterable[ReadResourceContents] | InputRequiredResult:
+        shown = listed(read_only=self._workspace.settings.read_only)
+        self._workspace.pool.expect()
+        return types.ListToolsResult(tools=shown)
+
+    async def _list_resources(self, _: RequestContext, params: types.PaginatedRequestParams | None) -> types.ListResourcesResult:
+        return types.ListResourcesResult(resources=[resource.listed() for resource in self._resources.values()])
+
+    async def _list_templates(self, _: RequestContext, params: types.PaginatedRequestParams | None) -> types.ListResourceTemplatesResult:
+        return types.ListResourceTemplatesResult(resource_templates=[template.listed() for template in self._templates])
+
+    async def _read_resource(self, _: RequestContext, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
         """Read one of the listed resources, or what a template names."""
-        for template in self._templates:
-            name = template.name_in(str(uri))
-            if name is not None:
-                try:
-                    return [ReadResourceContents(content=await template.read(name), mime_type=template.mime_type)]
-                except NotFoundError as error:
-                    raise ResourceNotFoundError(str(error)) from error
-                except WorkspaceError as error:
-                    raise ResourceError(str(error)) from error
-        return await super().read_resource(uri, context)
+        uri = str(params.uri)
+        try:
+            text, mime_type = await self._content(uri)
+        except NotFoundError as error:
+            raise MCPError(types.INVALID_PARAMS, str(error), {"uri": uri}) from error
+        except WorkspaceError as error:
+            raise MCPError(types.INTERNAL_ERROR, str(error), {"uri": uri}) from error
+        return types.ReadResourceResult(contents=[types.TextResourceContents(uri=params.uri, text=text, mime_type=mime_type)])
 
-    async def call_tool(
-        self, name: str, arguments: dict[str, Any], context: Context[None, Any] | None = None
-    ) -> CallToolResult | InputRequiredResult:
-        """Run a tool if this user may."""
-        tool, effect = self.toolbox.get(name), self.toolbox.effect(name)
-        if tool is None or effect is None:
-            raise ToolError(f"Unknown tool: {name[:80]}")
-        if self._workspace.settings.read_only and not effect.read_only:
-            raise ToolError(f"{name} changes the workspace, and this workspace is read-only")
-        unknown = sorted(set(arguments) - set(tool.parameters.get("properties", {})))
-        if unknown:
-            raise ToolError(f"{name} has no argument {unknown[0][:80]!r}: its arguments are {', '.join(tool.parameters['properties'])}")
+    async def _content(self, uri: str) -> tuple[str, str]:
+        resource = self._resources.get(uri)
+        if resource is not None:
+            return await resource.read(), resource.mime_type
+        for template in self._templates:
+            name = template.name_in(uri)
+            if name is not None:
+                return await template.read(name), template.mime_type
+        raise NotFoundError(f"resource {uri[:200]!r} doesn't exist: resources/list and resources/templates/list name those that do")
+
+    async def _call_tool(self, context: RequestContext, params: types.CallToolRequestParams) -> types.CallToolResult:
+        """Run a tool if this user may. What can't be done is an answer with the reason, for the model to read."""
+        try:
+            return await self._run_tool(params.name, params.arguments or {}, context)
+        except WorkspaceError as error:
+            text = str(error)
+        except MCPError:
+            raise
+        except Exception:
+            logger.exception("a tool failed unexpectedly")
+            text = f"{params.name[:80]} failed unexpectedly: the agent's log has the cause"
+        return types.CallToolResult(content=[types.TextContent(type="text", text=text)], is_error=True)
+
+    async def _run_tool(self, name: str, arguments: dict[str, Any], context: RequestContext) -> types.CallToolResult:
+        tool = self.toolbox.get(name)
+        if tool is None:
+            raise WorkspaceError(f"there is no tool {name[:80]!r}: tools/list names those that there are")
+        if self._workspace.settings.read_only and not tool.effect.read_only:
+            raise WorkspaceError(f"{name} changes the workspace, and this workspace is read-only")
         self.active_calls += 1
         self._quiet.clear()
-        context = context or Context(mcp_server=self)
         call = Call(_reporter(context))
         token = current.set(call)
         try:
-            running = tool.run(arguments, context, convert_result=True)
-            result: CallToolResult = await (_while_listened_to(running, context) if effect.read_only else running)
+            running = tool.run(arguments)
+            result: types.CallToolResult = await (_while_listened_to(running, context) if tool.effect.read_only else running)
             result.content += [
-                ImageContent(type="image", data=base64.b64encode(image).decode(), mime_type="image/png") for image in call.images
+                types.ImageContent(type="image", data=base64.b64encode(image).decode(), mime_type="image/png") for image in call.images
             ]
             return result
-        except UnexpectedToolError as error:
-            if isinstance(error.__cause__, WorkspaceError):
-                raise ToolError(str(error.__cause__)) from error.__cause__
-            raise
         finally:
             current.reset(token)
             self.active_calls -= 1
@@ -156,9 +183,7 @@ class WorkspaceServer(MCPServer[None]):
 
     def close_streams(self) -> None:
         """End the streams of clients that listen in an orderly way, so that they know that they have to listen again."""
-        entry = self._lowlevel_server.get_request_handler("subscriptions/listen")
-        if entry is not None and isinstance(entry.handler, ListenHandler):
-            entry.handler.close()
+        self._listeners.close()
 
     async def quiet(self, seconds: float) -> None:
         """Wait until no tool runs, but no longer than this."""
@@ -167,13 +192,13 @@ class WorkspaceServer(MCPServer[None]):
                 await self._quiet.wait()
 
 
-async def _while_listened_to(running: Coroutine[Any, Any, Any], context: Context[None, Any]) -> Any:
+async def _while_listened_to(running: Coroutine[Any, Any, Any], context: RequestContext) -> Any:
     """Run something that changes nothing until its client is gone.
 
     The SDK stops calls of the newest revision whose stream is closed. Those of older clients have no session here that could take the
     answer later, so nobody needs it either.
     """
-    request = getattr(context._request_context, "request", None)
+    request = context.request
     if request is None or context.protocol_version in MODERN_PROTOCOL_VERSIONS:
         return await running
     task = asyncio.create_task(running)
@@ -181,15 +206,14 @@ async def _while_listened_to(running: Coroutine[Any, Any, Any], context: Context
         while not task.done():
             await asyncio.wait([task], timeout=LOOK_SECONDS)
             if not task.done() and await request.is_disconnected():
-                raise ToolError("the client closed the connection")
+                raise WorkspaceError("the client closed the connection")
         return task.result()
     finally:
         task.cancel()
 
 
-def _reporter(context: Context[None, Any]) -> Report | None:
+def _reporter(context: RequestContext) -> Report | None:
     """How progress of the call is reported, None if the client didn't ask for it."""
-    request = context._request_context
-    if request is None or (request.meta or {}).get("progress_token") is None:
+    if (context.meta or {}).get("progress_token") is None:
         return None
-    return context.report_progress
+    return context.session.report_progress

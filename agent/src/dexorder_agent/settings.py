@@ -31,7 +31,7 @@ class Settings:
     remote_url: str | None = None
     remote_branch: str = "main"
     remote_credentials: Path | None = None
-    user_id: str = "user"
+    user_id: str = "workspace"
     workspace: str = "workspace"
     read_only: bool = False
     shutdown_seconds: float = 8.0
@@ -59,7 +59,7 @@ class Settings:
             remote_url=url,
             remote_branch=branch,
             remote_credentials=None if credentials is None else Path(credentials),
-            user_id=environment.get("DEXORDER_USER_ID", "user"),
+            user_id=environment.get("DEXORDER_USER_ID") or "workspace",
             workspace=environment.get("DEXORDER_WORKSPACE", "workspace"),
             read_only=access == "ReadOnly",
             shutdown_seconds=_number(environment, "DEXORDER_SHUTDOWN_SECONDS", 8.0, 0.1, 50.0),

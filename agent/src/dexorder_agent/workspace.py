@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from dexorder_agent.market.series import SeriesStore
 from dexorder_agent.packages.environment import Environment
-from dexorder_agent.repo.remote import Place, Remote
+from dexorder_agent.repo.place import Place, find
+from dexorder_agent.repo.remote import Elsewhere, Remote
 from dexorder_agent.repo.repository import Repository
 from dexorder_agent.sandbox.pool import Pool
 from dexorder_agent.settings import Settings
@@ -19,6 +20,7 @@ class Workspace:
     """The parts, made once for the process."""
 
     settings: Settings
+    place: Place
     repository: Repository
     pool: Pool
     indicators: Catalog
@@ -29,17 +31,19 @@ class Workspace:
     @classmethod
     def of(cls, settings: Settings) -> Workspace:
         """Put the parts together; nothing is read or started yet."""
+        place = find(settings.repository, read_only=settings.read_only)
         remote = None
-        if settings.remote_url is not None:
+        if settings.remote_url is not None and not place.frozen:
             own = f"workspace/{settings.workspace}"
-            place = Place(settings.remote_url, settings.remote_branch, own, settings.remote_credentials)
-            remote = Remote(place, settings.user_id)
-        repository = Repository(settings.repository, settings.user_id, remote)
+            there = Elsewhere(settings.remote_url, settings.remote_branch, own, settings.remote_credentials)
+            remote = Remote(there, settings.user_id, only_copied=place.thrown_away)
+        repository = Repository(place.root, settings.user_id, remote, frozen=place.frozen)
         environment = Environment(settings.environment, settings.channel, repository)
         return cls(
             settings=settings,
+            place=place,
             repository=repository,
-            pool=Pool(settings.repository, settings.limits, lambda: environment.site),
+            pool=Pool(place.root, settings.limits, lambda: environment.site),
             indicators=Catalog(repository, INDICATOR),
             strategies=Catalog(repository, STRATEGY),
             series=SeriesStore(repository),

@@ -47,6 +47,16 @@ class Git:
 
     def __init__(self, folder: Path, author: str) -> None:
         self.folder = folder
+        self.author = author
+
+    @property
+    def author(self) -> str:
+        """Whose commits these are."""
+        return self._author
+
+    @author.setter
+    def author(self, author: str) -> None:
+        self._author = author
         self._environment = environment(author)
 
     async def run(self, *command: str, ok: tuple[int, ...] = (0,), given: str | None = None) -> str:

@@ -32,7 +32,7 @@ SCHEMES = ("https", "http", "ssh", "git", "file")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Elsewhere:
     """Where the remote is, and the folder with the files `username` and `password`, or `ssh-privatekey`, that open it."""
 
     url: str
@@ -44,8 +44,10 @@ class Place:
 class Remote:
     """Pushes and merges. One exchange at a time."""
 
-    def __init__(self, place: Place, author: str) -> None:
+    def __init__(self, place: Elsewhere, author: str, *, only_copied: bool = False) -> None:
         self._place = place
+        self._only_copied = only_copied
+        """Whether nothing ever goes there."""
         self._author = author
         self._lock = asyncio.Lock()
         self._asked = asyncio.Event()
@@ -67,6 +69,8 @@ class Remote:
 
     def follow(self, repository: Repository) -> None:
         """Get in step soon, in the background."""
+        if self._only_copied:
+            return
         self._asked.set()
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._follow(repository))
@@ -90,6 +94,8 @@ class Remote:
 
     async def step(self, repository: Repository) -> bool:
         """Get in step now; False, with the reason in `problem`, if the remote can't be reached."""
+        if self._only_copied:
+            return True
         async with self._lock:
             try:
                 await repository.opened()

@@ -36,16 +36,18 @@ class Change:
 class Repository:
     """The user's repository. One writer at a time; readers never wait for a writer."""
 
-    def __init__(self, root: Path, author: str, remote: Remote | None = None) -> None:
+    def __init__(self, root: Path, author: str, remote: Remote | None = None, *, frozen: bool = False) -> None:
         self.remote = remote
         self.root = root
         self.git = Git(root, author)
-        self._author = author
+        self._frozen = frozen
         self._lock = asyncio.Lock()
         self._opened = asyncio.Event()
         self._failure: str | None = None
         self._waiting: list[tuple[Member, asyncio.Future[Change]]] = []
         self._writer: asyncio.Task[None] | None = None
+        self.recovery_due = asyncio.Event()
+        """Set when the recovery may begin: by the first writer, or by whoever knows that the first request is answered."""
         self.listeners: list[Callable[[frozenset[str]], None]] = []
         """Told the paths of each committed change."""
 
@@ -58,6 +60,9 @@ class Repository:
                     self._opened.set()
                     return
                 self._opened.set()
+                if self._frozen:
+                    return
+                await self.recovery_due.wait()
                 recovered = await recover.recover(self.git)
                 if recovered:
                     event(logger, "uncommitted changes recovered", commit=self.head())
@@ -70,7 +75,7 @@ class Repository:
         """Make the repository, from the remote if there is one: as long as that can't be reached there is none."""
         while True:
             try:
-                await seed.seed(self.root, self._author, None if self.remote is None else self.remote.copy_to)
+                await seed.seed(self.root, self.git.author, None if self.remote is None else self.remote.copy_to)
             except (GitError, WorkspaceError) as error:
                 if self.remote is None:
                     raise
@@ -126,6 +131,9 @@ class Repository:
         Changes that come while a commit is under way wait for it and then share the next one.
         """
         await self.opened()
+        if self._frozen:
+            raise WorkspaceError("the workspace can't be changed: its volume is read-only")
+        self.recovery_due.set()
         done: asyncio.Future[Change] = asyncio.get_running_loop().create_future()
         self._waiting.append((Member(message, edit), done))
         if self._writer is None:
@@ -191,6 +199,7 @@ class Repository:
     async def advance(self, expected: str, commit: str, why: str) -> bool:
         """Go on from the expected commit to one that has it in its history; False if there are newer changes now."""
         await self.opened()
+        self.recovery_due.set()
         async with self._lock:
             await recover.commit_all(self.git, "Save the workspace")
             if self.head() != expected:
@@ -208,6 +217,9 @@ class Repository:
     async def save(self) -> Change:
         """Commit whatever is uncommitted."""
         await self.opened()
+        if self._frozen:
+            return Change(self.head() or "", False)
+        self.recovery_due.set()
         return await asyncio.shield(asyncio.ensure_future(self._save()))
 
     async def _save(self) -> Change:

@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 
 SHOWN_PRINT = 4096
 DRAWING_MIB = 256
+EXPECT_SECONDS = 0.1
+WARM_SECONDS = 300.0
+"""So long after the last run the warm process is kept. It takes as much memory as all the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,20 @@ class Pool:
         self._ready: asyncio.Future[None] | None = None
         self._ended: dict[int, asyncio.Future[int]] = {}
         self._number = 0
+        self._expecting: asyncio.Task[None] | None = None
+        self._resting: asyncio.TimerHandle | None = None
         self.running: dict[int, str] = {}
+
+    def expect(self) -> None:
+        """A run is likely soon: have the warm process up by then."""
+        if self._ready is None and (self._expecting is None or self._expecting.done()):
+            self._expecting = asyncio.create_task(self._expect())
+
+    async def _expect(self) -> None:
+        # The request that made the run likely is answered first.
+        await asyncio.sleep(EXPECT_SECONDS)
+        with contextlib.suppress(SandboxError, OSError):
+            await self.start()
 
     async def start(self) -> None:
         """Have the warm process up."""
@@ -94,7 +110,23 @@ class Pool:
                 theirs.close()
             self._control, self._ready = ours, ready
             loop.add_reader(ours, self._told, ours)
+            self._rest_later()
             await asyncio.shield(ready)
+
+    def _rest_later(self) -> None:
+        """End the warm process when it has not been needed for a while."""
+        if self._resting is not None:
+            self._resting.cancel()
+        self._resting = asyncio.get_running_loop().call_later(WARM_SECONDS, self._rest)
+
+    def _rest(self) -> None:
+        if self.running or self._control is None:
+            self._rest_later()
+            return
+        control, self._control, self._ready = self._control, None, None
+        asyncio.get_running_loop().remove_reader(control)
+        # It ends when its socket is closed.
+        control.close()
 
     def _told(self, control: socket.socket) -> None:
         """Take in what the warm process says; it closing the socket means that it ended."""
@@ -167,6 +199,7 @@ class Pool:
                 return await self._run(header, columns, number, control)
             finally:
                 del self.running[number]
+                self._rest_later()
 
     async def _run(
         self, header: dict[str, Any], columns: Sequence[array[float]], number: int, control: socket.socket
@@ -232,6 +265,11 @@ class Pool:
         """End the warm process and with it every child."""
         control, process = self._control, self._process
         self._control = self._ready = None
+        if self._resting is not None:
+            self._resting.cancel()
+        if self._expecting is not None:
+            self._expecting.cancel()
+            await asyncio.gather(self._expecting, return_exceptions=True)
         if control is not None:
             asyncio.get_running_loop().remove_reader(control)
             control.close()

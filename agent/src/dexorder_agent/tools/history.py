@@ -26,6 +26,14 @@ class CommitShape(TypedDict):
     paths: list[str]
 
 
+class ShownShape(CommitShape):
+    """One commit; `complete` is false if the patch was cut. `content` is that of the named file, if one was named."""
+
+    diff: str
+    complete: bool
+    content: str | None
+
+
 class LogShape(TypedDict):
     """Commits, newest first."""
 
@@ -40,7 +48,7 @@ class DiffShape(TypedDict):
 
 
 class HistoryTools:
-    """Log, diff and restore."""
+    """Log, show, diff and restore."""
 
     def __init__(self, workspace: Workspace) -> None:
         self._repository = workspace.repository
@@ -56,6 +64,21 @@ class HistoryTools:
                 CommitShape(commit=entry.commit, time=entry.time, author=entry.author, message=entry.message, paths=entry.paths)
                 for entry in commits
             ]
+        )
+
+    @tool("Show a commit", READS)
+    async def history_show(self, commit: CommitArgument = "HEAD", path: OptionalPath = None) -> ShownShape:
+        """Show one commit: its message, the files that it changed and how, and the content that a named file had at that commit."""
+        entry, patch, cut, content = await history.show(self._repository, commit, path)
+        return ShownShape(
+            commit=entry.commit,
+            time=entry.time,
+            author=entry.author,
+            message=entry.message,
+            paths=entry.paths,
+            diff=patch,
+            complete=not cut,
+            content=content,
         )
 
     @tool("Compare commits", READS)

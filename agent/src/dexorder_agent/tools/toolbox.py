@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from functools import cached_property
+from typing import Any, Protocol, TypeVar, cast
 
-from mcp.server.mcpserver.tools.base import Tool
-from mcp_types import ToolAnnotations
+from mcp.server.mcpserver.utilities.func_metadata import FuncMetadata, func_metadata
+from mcp_types import CallToolResult, ToolAnnotations
+from mcp_types import Tool as ListedTool
+from pydantic import ValidationError
+
+from dexorder_agent.errors import WorkspaceError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -42,6 +47,9 @@ class Declaration:
 class _Declared(Protocol):
     declaration: Declaration
     __name__: str
+    __doc__: str | None
+
+    async def __call__(self, **arguments: Any) -> Any: ...
 
 
 def tool(title: str, effect: Effect) -> Callable[[Function], Function]:
@@ -54,50 +62,70 @@ def tool(title: str, effect: Effect) -> Callable[[Function], Function]:
     return declare
 
 
+class Tool:
+    """One tool. Its schemas are made when they are first needed: that keeps the start short and the memory small."""
+
+    def __init__(self, declared: _Declared) -> None:
+        self._declared = declared
+        self.name = declared.__name__
+        self.effect = declared.declaration.effect
+
+    @cached_property
+    def _metadata(self) -> FuncMetadata:
+        return func_metadata(self._declared, structured_output=True)
+
+    @property
+    def listed(self) -> ListedTool:
+        """As clients see it."""
+        title, effect = self._declared.declaration.title, self.effect
+        return ListedTool(
+            name=self.name,
+            title=title,
+            description=" ".join((self._declared.__doc__ or "").split()),
+            input_schema=self._metadata.arg_model.model_json_schema(by_alias=True),
+            output_schema=self._metadata.output_schema,
+            annotations=ToolAnnotations(
+                title=title,
+                read_only_hint=effect.read_only,
+                destructive_hint=effect.destructive,
+                idempotent_hint=effect.idempotent,
+                open_world_hint=effect.open_world,
+            ),
+        )
+
+    async def run(self, arguments: dict[str, Any]) -> CallToolResult:
+        """Run it; a WorkspaceError if the arguments are none that it takes, or if it can't do what they ask for."""
+        known = [field.alias or name for name, field in self._metadata.arg_model.model_fields.items()]
+        unknown = sorted(set(arguments) - set(known))
+        if unknown:
+            has = f"its arguments are {', '.join(known)}" if known else "it has none"
+            raise WorkspaceError(f"{self.name} has no argument {unknown[0][:80]!r}: {has}")
+        try:
+            checked = self._metadata.validate_arguments(arguments)
+        except ValidationError as error:
+            raise WorkspaceError(f"{self.name}: {_problems(error)}") from None
+        return cast(CallToolResult, self._metadata.convert_result(await self._declared(**checked)))
+
+
+def _problems(error: ValidationError) -> str:
+    """What is wrong with the arguments, without the library's links and without the values that were given."""
+    found = [f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()[:5]]
+    return f"these arguments can't be used: {'; '.join(found)}"[:2000]
+
+
 class Toolbox:
-    """The tools of some objects. A tool's schemas are made when they are first needed: that keeps the start short."""
+    """The tools of some objects, in the order of declaration."""
 
     def __init__(self, *owners: object) -> None:
-        self._declared: dict[str, _Declared] = {}
-        self._built: dict[str, Tool] = {}
+        self._tools: dict[str, Tool] = {}
         for owner in owners:
             for name, member in vars(type(owner)).items():
                 if hasattr(member, "declaration"):
-                    self._declared[name] = getattr(owner, name)
-
-    def names(self) -> list[str]:
-        """All names, in the order of declaration."""
-        return list(self._declared)
-
-    def effect(self, name: str) -> Effect | None:
-        """What the tool does, None if there is no such tool."""
-        declared = self._declared.get(name)
-        return None if declared is None else declared.declaration.effect
+                    self._tools[name] = Tool(getattr(owner, name))
 
     def get(self, name: str) -> Tool | None:
-        """The tool with its schemas."""
-        if name not in self._built and name in self._declared:
-            self._built[name] = _build(self._declared[name])
-        return self._built.get(name)
+        """The tool of this name."""
+        return self._tools.get(name)
 
-    def all(self) -> list[Tool]:
-        """Every tool."""
-        return [built for name in self._declared if (built := self.get(name)) is not None]
-
-
-def _build(declared: Any) -> Tool:
-    declaration: Declaration = declared.declaration
-    effect = declaration.effect
-    return Tool.from_function(
-        declared,
-        title=declaration.title,
-        description=" ".join((declared.__doc__ or "").split()),
-        annotations=ToolAnnotations(
-            title=declaration.title,
-            read_only_hint=effect.read_only,
-            destructive_hint=effect.destructive,
-            idempotent_hint=effect.idempotent,
-            open_world_hint=effect.open_world,
-        ),
-        structured_output=True,
-    )
+    def __iter__(self) -> Iterator[Tool]:
+        return iter(self._tools.values())

@@ -41,6 +41,15 @@ def wait_until(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
         time.sleep(0.005)
 
 
+def slowness(clock: Callable[[], float] = time.process_time) -> float:
+    """How much slower than usual this machine is just now, at least 1: its processor alone, or with `perf_counter` what else runs too."""
+    started = clock()
+    kept = {}
+    for number in range(150_000):
+        kept[number % 1000] = (number, str(number))
+    return max(1.0, (clock() - started) / 0.025)
+
+
 class Agent:
     """An agent process with a repository in a folder of its own."""
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import statistics
 import time
 from pathlib import Path
 
 import anyio
 import pytest
-from support import Agent, wait_until
+from support import Agent, slowness, wait_until
+
+from dexorder_agent.sandbox import landlock
 
 pytestmark = pytest.mark.anyio
 
@@ -23,6 +27,9 @@ CASES = {
     "recursion": ("return compute(close)", "RecursionError"),
     "print": ("while True: print('x' * 1000)", "printed more than the 64 KiB"),
     "fork": ("import os; os.fork()", "can't start processes"),
+    "forkbomb": ("import os\n    while True: os.fork()", "can't start processes"),
+    "server": ("import socket; socket.socket().bind(('127.0.0.1', 0))", "use the network"),
+    "socket": ("import socket; socket.socket(socket.AF_UNIX)", "use the network"),
     "shell": ("import subprocess; subprocess.run(['id'])", "can't start processes"),
     "thread": ("import threading; threading.Thread(target=print).start()", "can't start processes or threads"),
     "network": ("import socket; socket.create_connection(('127.0.0.1', 80))", "use the network"),
@@ -81,6 +88,78 @@ async def test_the_code_sees_nothing_of_the_agents_environment(new_agent: Agent)
     assert "HOME" in printed and "secret-value" not in printed
 
 
+SEES = """
+import os
+from pathlib import Path
+def compute(close):
+    here = Path(__file__).parent.parent
+    tried = {tried}
+    for path in tried:
+        try:
+            seen = Path(path)
+            print(path, "seen", sorted(os.listdir(path))[:3] if seen.is_dir() else seen.read_bytes()[:20])
+        except OSError as error:
+            print(path, type(error).__name__)
+    print((here / "data/ibm-daily.csv").read_text()[:4], (here / "indicators/sma.py").read_text()[:9], os.listdir(here / "data") != [])
+    import sqlite3, zoneinfo, numpy.fft, decimal
+    return close
+"""
+
+
+async def test_the_code_sees_its_workspace_and_python_and_nothing_else(new_agent: Agent, tmp_path: Path) -> None:
+    if landlock.version() == 0:
+        pytest.skip("this kernel has no Landlock")
+    secret = tmp_path / "credentials/password"
+    secret.parent.mkdir()
+    secret.write_text("secret-value")
+    new_agent.start()
+    assert new_agent.process is not None
+    hidden = [
+        str(secret), str(secret.parent), str(tmp_path), f"/proc/{new_agent.process.pid}/environ", "/proc", "/proc/self/environ",
+        str(new_agent.repository / ".git/config"), "/etc/passwd", "/root", "/home", str(new_agent.folder / "log"), "/tmp", "/",
+    ]  # fmt: skip
+    await new_agent.call("save_indicator", name="peek", source=SEES.format(tried=hidden))
+    told = (await new_agent.call("run_indicator", name="peek", last=1))["printed"].splitlines()
+    assert told == [*(f"{path} PermissionError" for path in hidden), 'date """Simple True']
+    reads = f"def compute(close):\n    open({str(secret)!r})\n"
+    await new_agent.call("save_indicator", name="peek", source=reads)
+    assert "can read the files of its workspace and of Python alone" in await new_agent.fails("run_indicator", name="peek")
+    assert "user code is shut in" in (new_agent.folder / "log").read_text()
+
+
+CONNECTS = """
+import socket
+def compute(close):
+    with socket.create_connection(('127.0.0.1', {port})) as connection:
+        print(connection.recv(5))
+    return close
+"""
+
+
+@pytest.mark.parametrize("egress", ["Any", "Web"])
+async def test_the_tier_may_let_the_code_connect(new_agent: Agent, egress: str) -> None:
+    new_agent._environment["DEXORDER_EGRESS"] = egress
+    new_agent.start()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        await new_agent.call("save_indicator", name="connects", source=CONNECTS.format(port=port))
+        if egress == "Web":
+            if landlock.version() >= landlock.PORTS_SINCE:
+                assert "but for web requests" in await new_agent.fails("run_indicator", name="connects", last=1)
+            await new_agent.call("save_indicator", name="connects", source=CONNECTS.format(port=443))
+            assert "ConnectionRefusedError" in await new_agent.fails("run_indicator", name="connects", last=1)
+        else:
+            running = asyncio.create_task(new_agent.call("run_indicator", name="connects", last=1))
+            connection, _ = await asyncio.to_thread(server.accept)
+            connection.sendall(b"hello")
+            assert "hello" in (await running)["printed"]
+            connection.close()
+    for forbidden in ("socket.socket().bind(('127.0.0.1', 0))", "socket.socket(socket.AF_UNIX)", "socket.socket(socket.AF_NETLINK)"):
+        source = f"import socket\ndef compute(close):\n    {forbidden}\n"
+        await new_agent.call("save_indicator", name="serves", source=source)
+        assert "a run can't" in await new_agent.fails("run_indicator", name="serves")
+
+
 async def test_the_warm_process_comes_back(agent: Agent) -> None:
     (zygote,) = children(agent)
     Path(f"/proc/{zygote}/oom_score_adj").read_text()
@@ -93,8 +172,12 @@ async def test_the_warm_process_comes_back(agent: Agent) -> None:
 
 
 async def test_a_warm_run_is_quick(agent: Agent) -> None:
-    times = [(await agent.call("run_indicator", name="sma", last=1))["milliseconds"] for _ in range(20)]
-    assert sorted(times)[10] < 50
+    """Single-digit milliseconds; more only as far as something else keeps the machine busy."""
+    times, slow = [], []
+    for _ in range(5):
+        slow.append(slowness(time.perf_counter))
+        times += [(await agent.call("run_indicator", name="sma", last=1))["milliseconds"] for _ in range(8)]
+    assert statistics.median(times) < 10 * max(slow) or min(times) < 10
 
 
 def children(agent: Agent) -> list[int]:

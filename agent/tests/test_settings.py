@@ -14,9 +14,10 @@ def test_defaults_are_those_of_the_pod() -> None:
     assert not settings.read_only
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), [("DEXORDER_ACCESS", "readonly"), ("DEXORDER_RUN_SECONDS", "ten"), ("DEXORDER_RUN_SECONDS", "0")]
-)
+WRONG = [("DEXORDER_ACCESS", "readonly"), ("DEXORDER_EGRESS", "web"), ("DEXORDER_RUN_SECONDS", "ten"), ("DEXORDER_RUN_SECONDS", "0")]
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG)
 def test_a_wrong_value_is_named(name: str, value: str) -> None:
     with pytest.raises(ValueError, match=name):
         Settings.from_environment({name: value})

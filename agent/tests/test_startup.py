@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import Agent, wait_until
+from support import Agent, slowness, wait_until
 
 LOOK = """
 import sys
@@ -55,15 +55,6 @@ def test_the_first_answer_takes_little_and_the_idle_agent_is_small(new_agent: Ag
     new_agent.ask(method, params)
     assert new_agent.processor_ms() < 1000 * slowness()
     wait_until(lambda: new_agent.memory_mib() < 70)
-
-
-def slowness() -> float:
-    """How much slower than usual this machine is just now, at least 1."""
-    started = time.process_time()
-    kept = {}
-    for number in range(150_000):
-        kept[number % 1000] = (number, str(number))
-    return max(1.0, (time.process_time() - started) / 0.025)
 
 
 def test_no_git_runs_before_the_first_answer(new_agent: Agent, tmp_path: Path) -> None:

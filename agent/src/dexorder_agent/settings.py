@@ -18,6 +18,8 @@ class Limits:
     printed_bytes: int = 64 * 1024
     result_bytes: int = 64 * 1024 * 1024
     concurrent_runs: int = 4
+    egress: str = "None"
+    """Where it may connect to: None, Web or Any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,9 @@ class Settings:
         access = environment.get("DEXORDER_ACCESS", "Full")
         if access not in ("Full", "ReadOnly"):
             raise ValueError(f"DEXORDER_ACCESS is {access!r}: write Full or ReadOnly")
+        egress = environment.get("DEXORDER_EGRESS") or "None"
+        if egress not in ("None", "Web", "Any"):
+            raise ValueError(f"DEXORDER_EGRESS is {egress!r}: write None, Web or Any")
         url = environment.get("DEXORDER_REPOSITORY_URL") or None
         if url is not None and re.match(r"(https?|ssh|git|file)://\S+$|[^\s/:-][^\s/:]*:\S+$", url) is None:
             raise ValueError("DEXORDER_REPOSITORY_URL is no address of a git repository: write one like https://host/path.git")
@@ -67,6 +72,7 @@ class Settings:
                 seconds=_number(environment, "DEXORDER_RUN_SECONDS", defaults.seconds, 0.1, 600.0),
                 memory_mib=int(_number(environment, "DEXORDER_RUN_MEMORY_MIB", defaults.memory_mib, 16, 65536)),
                 concurrent_runs=int(_number(environment, "DEXORDER_CONCURRENT_RUNS", defaults.concurrent_runs, 1, 64)),
+                egress=egress,
             ),
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import linecache
 import os
 import platform
@@ -14,10 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from dexorder_agent.sandbox import limits, seccomp, wire
+from dexorder_agent.sandbox import limits, seccomp, sight, wire
 
 MACHINE = platform.machine()
 MAX_TEXT = 500
+REFUSALS = (errno.EPERM, errno.EAGAIN, errno.EROFS, errno.EAFNOSUPPORT)
+NETWORK = {"None": "use the network", "Web": "use the network but for web requests", "Any": "open servers"}
+"""What a run can't do on the network, by what the tier allows."""
 
 
 class Unusable(Exception):
@@ -28,7 +32,8 @@ def run(job: socket.socket, repository: str) -> None:
     """Do one job; the process ends after this."""
     header, blobs = _receive(job)
     limits.apply(seconds=header["seconds"], memory_mib=header["memory_mib"], printed_bytes=header["printed_bytes"])
-    seccomp.install(MACHINE)
+    sight.narrow(repository, header.get("site"), header["egress"])
+    seccomp.install(MACHINE, network=header["egress"] != "None")
     try:
         answer = _drawn(header["draw"], blobs) if "draw" in header else _succeed(header, blobs, repository)
     except BaseException as error:
@@ -105,8 +110,11 @@ def _failure(error: BaseException, header: dict[str, Any], repository: str) -> d
         return {"ok": False, "error": f"{place}: the code called exit instead of returning a result"}
     what = f"{type(error).__name__}: {str(error)[:MAX_TEXT]}" if str(error) else type(error).__name__
     note = ""
-    if (isinstance(error, OSError) and error.errno in (1, 11, 30)) or (isinstance(error, RuntimeError) and "thread" in str(error)):
-        note = " (a run can't start processes or threads, use the network or write files)"
+    if (isinstance(error, OSError) and error.errno in REFUSALS) or (isinstance(error, RuntimeError) and "thread" in str(error)):
+        note = f" (a run can't start processes or threads, write files or {NETWORK[header['egress']]})"
+    elif isinstance(error, PermissionError):
+        beyond = "" if header["egress"] == "Any" else f", and can't {NETWORK[header['egress']]}"
+        note = f" (a run can read the files of its workspace and of Python alone{beyond})"
     return {"ok": False, "error": f"{place}: {what}{note}"}
 
 

@@ -68,6 +68,7 @@ class Pool:
         self._number = 0
         self._expecting: asyncio.Task[None] | None = None
         self._resting: asyncio.TimerHandle | None = None
+        self._ability: tuple[bool, int] | None = None
         self.running: dict[int, str] = {}
 
     def expect(self) -> None:
@@ -140,11 +141,22 @@ class Pool:
             self._lost(control)
             return
         told = json.loads(message)
+        if told.get("ready"):
+            self._note_ability(told)
         if told.get("ready") and self._ready is not None and not self._ready.done():
             self._ready.set_result(None)
         ended = self._ended.pop(told.get("run", 0), None)
         if ended is not None and not ended.done():
             ended.set_result(told["status"])
+
+    def _note_ability(self, told: dict[str, Any]) -> None:
+        """Say once how well the code is shut in."""
+        ability = (bool(told["seccomp"]), int(told["landlock"]))
+        if ability != self._ability:
+            self._ability = ability
+            event(logger, "user code is shut in", seccomp=ability[0], landlock_version=ability[1])
+            if not all(ability):
+                logger.warning("this kernel has not all that shuts user code in: what is missing is listed above as false or 0")
 
     def _lost(self, control: socket.socket) -> None:
         asyncio.get_running_loop().remove_reader(control)
@@ -238,7 +250,8 @@ class Pool:
         ended: asyncio.Future[int],
     ) -> list[bytes]:
         path = header["path"]
-        limited = {**header, "seconds": self._limits.seconds, "printed_bytes": self._limits.printed_bytes}
+        limits = self._limits
+        limited = {**header, "seconds": limits.seconds, "printed_bytes": limits.printed_bytes, "egress": limits.egress}
         try:
             writer.write(wire.pack(limited, [column.tobytes() for column in columns]))
             await writer.drain()

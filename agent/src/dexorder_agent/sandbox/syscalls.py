@@ -86,6 +86,10 @@ others, so that libraries fall back to those."""
 OPENING = {"x86_64": ((2, 1), (257, 2)), "aarch64": ((56, 2),)}
 """open and openat, with the position of their flags: refused for writing."""
 
+SOCKET = {"x86_64": 41, "aarch64": 198}
+CONNECT = {"x86_64": 42, "aarch64": 203}
+"""Allowed for IP where the tier allows connections."""
+
 OWN_PROCESS = {"x86_64": (62, 200, 234), "aarch64": (129, 130, 131)}
 """kill, tkill, tgkill: allowed to the process itself."""
 

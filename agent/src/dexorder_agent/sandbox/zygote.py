@@ -21,7 +21,7 @@ def main() -> None:
     """Serve until the agent closes the socket."""
     control = socket.socket(fileno=int(sys.argv[1]))
     repository = sys.argv[2]
-    from dexorder_agent.sandbox import child, limits
+    from dexorder_agent.sandbox import child, landlock, limits, seccomp, syscalls
 
     parent = os.getppid()
     limits.end_with_parent(parent)
@@ -30,10 +30,14 @@ def main() -> None:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     children: dict[int, int] = {}
+    machine = os.uname().machine
+    able = {"ready": True, "seccomp": machine in syscalls.MACHINES, "landlock": landlock.version()}
+    if able["seccomp"]:
+        seccomp.program(machine, parent)
     # Children share these pages as long as nobody counts references in a collection.
     gc.collect()
     gc.freeze()
-    control.send(b'{"ready": true}')
+    control.send(json.dumps(able).encode())
     while True:
         readable, _, _ = select.select([control.fileno(), wake_read], [], [])
         if wake_read in readable:

@@ -33,7 +33,7 @@ async def measure(repository: Repository, writers: int, seconds: float) -> tuple
 async def main() -> None:
     """Print both figures."""
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 5.0
-    most = int(sys.argv[2]) if len(sys.argv) > 2 else 16
+    most = int(sys.argv[2]) if len(sys.argv) > 2 else 100
     with tempfile.TemporaryDirectory() as folder:
         repository = Repository(Path(folder) / "repository", "measure")
         await repository.open()

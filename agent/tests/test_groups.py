@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -33,9 +35,10 @@ def test_a_group_leaves_the_files_as_its_changes_one_after_the_other_would(
     expected: dict[str, bytes] = {}
     with TemporaryDirectory() as folder:
         root = Path(folder)
+        (root / ".git/objects").mkdir(parents=True)
         for changes in (first, second):
             members = [Member("m", _failing if edits is None else (lambda _, edits=edits: edits)) for edits in changes]
-            group.apply(root, members)
+            objects = group.apply(root, members, "sha1")
             for edits, member in zip(changes, members, strict=True):
                 assert (member.error is not None) == (edits is None)
                 if edits is None:
@@ -46,8 +49,15 @@ def test_a_group_leaves_the_files_as_its_changes_one_after_the_other_would(
                         expected.pop(path, None)
                     else:
                         expected[path] = content
-            there = {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
-            assert there == expected
+            files = [path for path in root.rglob("*") if path.is_file() and ".git" not in path.parts]
+            assert {str(path.relative_to(root)): path.read_bytes() for path in files} == expected
+            touched = {path for edits in changes for path in edits or ()}
+            assert {path: named is not None for path, named in objects.items()} == {path: path in expected for path in touched}
+            for path, named in objects.items():
+                if named is not None:
+                    kept = zlib.decompress((root / ".git/objects" / named[:2] / named[2:]).read_bytes())
+                    assert kept == b"blob %d\0" % len(expected[path]) + expected[path]
+                    assert hashlib.sha1(kept).hexdigest() == named
 
 
 def _failing(read: Read) -> Edits:

@@ -1,11 +1,16 @@
-"""No acknowledged write of a user is lost, however often the pod is killed in the middle of writes."""
+"""No acknowledged write of a user is lost, whatever is killed in the middle: agent, pod, the containerd of the node."""
 
 from __future__ import annotations
 
 import itertools
+import os
 import random
+import signal
+import subprocess
 import threading
 import time
+from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx2
@@ -17,10 +22,45 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from support.users import User
+    from support.workspace import Workspace
 
+KILL_CONTAINERD = Path(__file__).resolve().parents[1] / "cluster" / "kill-containerd"
 WRITERS = 6
-KILLS = 4
-LEAST = 200
+LEAST = 240
+
+
+def kill_pod(workspace: Workspace) -> None:
+    """Take the pod away without notice."""
+    workspace.kubectl.run("delete", "pod", workspace.child, "--grace-period=0", "--force")
+
+
+def kill_agent(workspace: Workspace) -> None:
+    """Kill the agent's process from the node; its container is started again."""
+    before = agent_container(workspace)
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            inside = before in (process / "cgroup").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        # The first process of the container; the others end with it.
+        if inside and (process / "status").read_text().partition("NSpid:")[2].split("\n")[0].split()[-1] == "1":
+            os.kill(int(process.name), signal.SIGKILL)
+    eventually("another container", lambda: agent_container(workspace) not in ("", before), within=60)
+
+
+def agent_container(workspace: Workspace) -> str:
+    """The ID of the agent's container that runs."""
+    statuses = ((workspace.pod or {}).get("status", {})).get("containerStatuses", [])
+    running = [entry for entry in statuses if entry["name"] == "agent" and "running" in entry["state"]]
+    return str(running[0]["containerID"]).partition("://")[2] if running else ""
+
+
+def kill_containerd(_: Workspace) -> None:
+    """Kill the node's containerd and wait until the node is ready again."""
+    subprocess.run([str(KILL_CONTAINERD)], check=True, timeout=180)
+
+
+KILLS = (kill_agent, kill_pod, kill_containerd, kill_agent, kill_pod)
 
 
 class Writer(threading.Thread):
@@ -50,11 +90,11 @@ class Writer(threading.Thread):
             self.commits.append(saved["commit"])
 
 
-def test_no_acknowledged_write_is_lost_when_the_pod_is_killed_again_and_again(user: User) -> None:
+def test_no_acknowledged_write_is_lost_whatever_is_killed(user: User) -> None:
     user.mcp.read("context://user-profile")
     workspace = user.workspace
     numbers = itertools.count(1)
-    chance = random.Random(11)
+    chance = random.Random(11)  # Moments of kills, the same in each run
     writers = [Writer(user, f"w{number}", numbers) for number in range(WRITERS)]
     for writer in writers:
         writer.start()
@@ -66,13 +106,11 @@ def test_no_acknowledged_write_is_lost_when_the_pod_is_killed_again_and_again(us
         eventually(f"{wanted} writes", lambda: count() >= wanted, within=120)
 
     try:
-        for _ in range(KILLS):
-            wait_for_writes(count() + chance.randint(10, LEAST // KILLS))
+        for kill in KILLS:
+            wait_for_writes(count() + chance.randint(10, LEAST // len(KILLS)))
             time.sleep(chance.uniform(0, 0.2))
-            before = workspace.pod_uid
-            assert before is not None
-            workspace.kubectl.run("delete", "pod", workspace.child, "--grace-period=0", "--force")
-        wait_for_writes(LEAST)
+            kill(workspace)
+        wait_for_writes(max(LEAST, count() + 10))
     finally:
         for writer in writers:
             writer.over.set()
@@ -85,6 +123,9 @@ def test_no_acknowledged_write_is_lost_when_the_pod_is_killed_again_and_again(us
             kept = int(user.mcp.call("read_file", path=path)["content"])
             assert kept >= number, f"{path} holds {kept}, acknowledged was {number}"
     history = set(workspace.in_agent("git", "-C", "/workspace/repository", "rev-list", "HEAD").split())
-    assert {last["commit"], *(commit for writer in writers for commit in writer.commits)} <= history
+    acknowledged = {last["commit"], *(commit for writer in writers for commit in writer.commits)}
+    assert acknowledged <= history
     workspace.in_agent("git", "-C", "/workspace/repository", "fsck", "--strict", "--no-dangling")
     assert workspace.in_agent("git", "-C", "/workspace/repository", "status", "--porcelain") == ""
+    kills = Counter(kill.__name__.removeprefix("kill_") for kill in KILLS)
+    print(f"{count()} acknowledged writes in {len(history)} commits, none lost; killed: {dict(kills)}")

@@ -11,7 +11,7 @@ from dexorder_agent.repo.paths import TEMPORARY_PREFIX
 
 
 def prepare(path: Path, content: bytes) -> str:
-    """Put the content on the disk beside the place of the file, under a temporary name, which is returned."""
+    """Write the content beside the place of the file, under a temporary name, which is returned. It is not synced yet."""
     made = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     for folder in made:
@@ -20,9 +20,7 @@ def prepare(path: Path, content: bytes) -> str:
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
-            file.flush()
             os.fchmod(file.fileno(), 0o644)
-            os.fsync(file.fileno())
     except BaseException:
         os.unlink(temporary)
         raise
@@ -35,14 +33,19 @@ def sync(paths: Iterable[Path]) -> None:
     for path in paths:
         folders.add(path.parent)
         if path.is_file() and not path.is_symlink():
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            sync_file(path)
     for folder in folders:
         if folder.is_dir():
             sync_folder(folder)
+
+
+def sync_file(path: str | Path) -> None:
+    """Have what is in a file on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def sync_folder(folder: Path) -> None:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from dexorder_agent.errors import WorkspaceError
 from dexorder_agent.repo import files
+from dexorder_agent.repo.objects import write
 from dexorder_agent.repo.paths import confine
+
+SYNCS = 16
+"""So many files are synced at the same time."""
 
 Edits = Mapping[str, bytes | None]
 """New contents by path; None removes the file."""
@@ -32,10 +38,11 @@ class Member:
     error: Exception | None = None
 
 
-def apply(root: Path, members: list[Member]) -> list[str]:
-    """Write the files of all members; returns the paths. A member that can't be applied gets its error and changes nothing.
+def apply(root: Path, members: list[Member], algorithm: str) -> dict[str, str | None]:
+    """Write the files of all members, and git's objects for them; returns the objects' names by path, None for what is gone.
 
-    Every file is on the disk under a temporary name before the first takes its place, so a power cut leaves old files or new ones.
+    A member that can't be applied gets its error and changes nothing. Every file is on the disk under a temporary name before the first
+    takes its place, so a power cut leaves old files or new ones.
     """
     contents: dict[str, bytes | None] = {}
     written: dict[str, str | None] = {}
@@ -71,8 +78,46 @@ def apply(root: Path, members: list[Member]) -> list[str]:
                 os.unlink(older)
             written[path] = temporary
         contents.update(member.edits)
+    objects = _flush(root, members, written, contents, algorithm)
     _place(root, members, written, contents)
-    return [path for member in members if member.error is None for path in member.edits]
+    return {path: objects[path] for member in members if member.error is None for path in member.edits}
+
+
+def _flush(
+    root: Path, members: list[Member], written: dict[str, str | None], contents: Mapping[str, bytes | None], algorithm: str
+) -> dict[str, str | None]:
+    """Have the written files and their objects on the disk: all at the same time, which takes hardly longer than one."""
+    objects: dict[str, str | None] = {}
+
+    def flush(path: str) -> None:
+        content, temporary = contents[path], written.get(path)
+        if content is not None:
+            objects[path] = write(root / ".git", content, algorithm)
+        if temporary is not None:
+            files.sync_file(temporary)
+
+    wanted = dict.fromkeys(path for member in members if member.error is None for path in member.edits)
+    objects.update(dict.fromkeys(wanted))
+    for path, done in [(path, _syncing().submit(flush, path)) for path in wanted]:
+        try:
+            done.result()
+        except OSError as error:
+            temporary = written.pop(path, None)
+            if temporary is not None:
+                Path(temporary).unlink(missing_ok=True)
+            _fail(members, path, error)
+    return objects
+
+
+@cache
+def _syncing() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(SYNCS, "sync")
+
+
+def _fail(members: list[Member], path: str, error: OSError) -> None:
+    for member in members:
+        if path in member.edits and member.error is None:
+            member.error = WorkspaceError(f"{path} can't be written: {error.strerror}")
 
 
 def _place(root: Path, members: list[Member], written: Mapping[str, str | None], contents: Mapping[str, bytes | None]) -> None:
@@ -91,11 +136,9 @@ def _place(root: Path, members: list[Member], written: Mapping[str, str | None],
         except OSError as error:
             if temporary is not None:
                 Path(temporary).unlink(missing_ok=True)
-            for member in members:
-                if path in member.edits and member.error is None:
-                    member.error = WorkspaceError(f"{path} can't be written: {error.strerror}")
-    for folder in folders:
-        files.sync_folder(folder)
+            _fail(members, path, error)
+    for done in [_syncing().submit(files.sync_folder, folder) for folder in folders]:
+        done.result()
 
 
 def _content(target: Path) -> bytes | None:

@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 MAX_FILE_BYTES = 2 * 1024 * 1024
 
 SEED_RETRY_SECONDS = 2.0
+SHA256_DIGITS = 64
 MAX_GROUP = 128
 """So many changes share a commit at most."""
 
@@ -170,11 +171,15 @@ class Repository:
     async def _commit(self, members: list[Member]) -> tuple[list[str], str, bool]:
         """Commit a group: the paths, the commit, and whether it is a new one."""
         before = self.head()
-        paths = await asyncio.to_thread(group.apply, self.root, members)
-        if not paths:
+        algorithm = "sha256" if len(before or "") == SHA256_DIGITS else "sha1"
+        objects = await asyncio.to_thread(group.apply, self.root, members, algorithm)
+        if not objects:
             return [], before or "", False
+        paths = list(objects)
+        nothing = "0" * len(before or "0" * 40)
+        entries = [f"100644 {named}\t{path}" if named else f"0 {nothing}\t{path}" for path, named in objects.items()]
         try:
-            await self.git.run("update-index", "--add", "--remove", "--replace", "-z", "--stdin", given="\0".join([*paths, ""]))
+            await self.git.run("update-index", "-z", "--index-info", given="\0".join([*entries, ""]))
             message = group.message([member for member in members if member.error is None])
             await self.git.run("commit", "--quiet", "--message", message, ok=(0, 1))
         except GitError as error:

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from dexorder_agent.repo.files import sync_folder
+from dexorder_agent.repo.files import sync_file, sync_folder
 from dexorder_agent.repo.git import Git
 from dexorder_agent.repo.paths import TEMPORARY_PREFIX
 
@@ -64,9 +64,5 @@ def _copy(source: Path, target: Path) -> None:
 def _sync_tree(root: Path) -> None:
     for folder, _, names in os.walk(root):
         for name in names:
-            descriptor = os.open(os.path.join(folder, name), os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            sync_file(os.path.join(folder, name))
         sync_folder(Path(folder))

@@ -5,15 +5,15 @@
 
 prepare_machine() {
   command -v kubectl >/dev/null || die "there is no kubectl: install it and choose a context"
-  command -v helm >/dev/null || die "there is no helm: install it"
   [[ ${IMAGE_REGISTRY:-} ]] || die "IMAGE_REGISTRY is empty: name a registry that the cluster's nodes can pull from"
   [[ ${GATEWAY_URL:-} ]] || die "GATEWAY_URL is empty: name the address at which users will reach the gateway"
+  kubectl get --raw /readyz --request-timeout 10s >/dev/null ||
+    die "the current kubectl context does not answer: see 'kubectl config get-contexts'"
+  tests/cluster/install builds
+  command -v helm >/dev/null || tests/cluster/build helm
 }
 
-start_cluster() {
-  CLUSTER_KUBECONFIG=${KUBECONFIG:-$HOME/.kube/config}
-  kubectl version >/dev/null || die "the current kubectl context does not answer"
-}
+start_cluster() { CLUSTER_KUBECONFIG=${KUBECONFIG:-$HOME/.kube/config}; }
 
 load_images() { images/push; }
 

@@ -1,11 +1,21 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2034 # read by the scripts that source this one
-# A kind cluster, for `make up CLUSTER=kind`. Needs kind, kubectl, helm and a container engine.
+# A kind cluster, for `make up CLUSTER=kind`. Needs a container engine; builds kind, kubectl and helm where they are missing.
+
+container_engine_runs() {
+  local engine
+  for engine in docker podman nerdctl; do
+    if command -v "$engine" >/dev/null && "$engine" info >/dev/null 2>&1; then return 0; fi
+  done
+  return 1
+}
 
 prepare_machine() {
   local tool
+  container_engine_runs || die "kind needs a container engine, and none answers here: start Docker or Podman, or use CLUSTER=local, which needs none"
+  tests/cluster/install builds
   for tool in kind kubectl helm; do
-    command -v "$tool" >/dev/null || die "there is no $tool: install it, or use CLUSTER=local"
+    command -v "$tool" >/dev/null || tests/cluster/build "$tool"
   done
 }
 

@@ -2,11 +2,13 @@
 # Builds the programs of the cluster from the Go modules that pin their versions.
 # A module is built again only when its files or its flags changed.
 
+# What the local cluster needs. `build` also takes "kind", and "kubectl", which is a part of kubernetes.
 MODULES=(kubernetes containerd-etcd helm coredns provisioner dnscheck)
 
 module_dir() {
   case $1 in
     provisioner | dnscheck) echo "$CLUSTER_SRC/$1" ;;
+    kubectl) echo "$CLUSTER_SRC/versions/kubernetes" ;;
     *) echo "$CLUSTER_SRC/versions/$1" ;;
   esac
 }
@@ -17,7 +19,7 @@ pinned() { awk -v path="$2" '$1 == path && $2 != "=>" { print $2; exit } $1 == "
 module_ldflags() {
   local version major minor pkg
   case $1 in
-    kubernetes)
+    kubernetes | kubectl)
       pkg=k8s.io/component-base/version
       version=$(pinned kubernetes k8s.io/kubernetes)
       IFS=. read -r major minor _ <<<"${version#v}"
@@ -67,6 +69,7 @@ build_module() {
   say "building $module (minutes the first time)"
   case $module in
     provisioner | dnscheck) ;;
+    kubectl) packages=(k8s.io/kubernetes/cmd/kubectl) ;;
     *) mapfile -t packages < <(cd "$dir" && go mod edit -json | jq -r '.Tool[].Path') ;;
   esac
   mkdir -p "$BIN"

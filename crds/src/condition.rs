@@ -9,6 +9,8 @@ use std::fmt;
 pub enum ConditionType {
     /// The manifest fits its tier.
     Accepted,
+    /// What runs is what manifest and tier ask for now.
+    UpToDate,
     /// The claim is bound.
     StorageReady,
     /// The agent answers.
@@ -24,6 +26,7 @@ impl ConditionType {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Accepted => "Accepted",
+            Self::UpToDate => "UpToDate",
             Self::StorageReady => "StorageReady",
             Self::Ready => "Ready",
             Self::Suspended => "Suspended",
@@ -52,8 +55,18 @@ pub mod accepted {
     pub const AUTH_MODE_NOT_ALLOWED: &str = "AuthModeNotAllowed";
     /// This release does not offer the auth mode yet.
     pub const AUTH_MODE_NOT_OFFERED: &str = "AuthModeNotOffered";
+    /// A schedule of `spec.wakeSchedules` or its time zone can't be read; the message names it.
+    pub const INVALID_SCHEDULE: &str = "InvalidSchedule";
     /// The tier names no image and the workspace gives none.
     pub const NO_IMAGE: &str = "NoImage";
+}
+
+/// Reasons of `UpToDate`.
+pub mod up_to_date {
+    /// What runs, or would be started, is what manifest and tier ask for.
+    pub const UP_TO_DATE: &str = "UpToDate";
+    /// The manifest, its tier or the operator has changed since the pod was made; the next start takes it up.
+    pub const PENDING_RESTART: &str = "PendingRestart";
 }
 
 /// Reasons of `StorageReady`.
@@ -76,6 +89,8 @@ pub mod storage {
 pub mod ready {
     /// Nothing was started yet.
     pub const PENDING: &str = "Pending";
+    /// Other workspaces start first; the message says how many.
+    pub const QUEUED: &str = "Queued";
     /// The pod is on its way.
     pub const STARTING: &str = "Starting";
     /// The agent answers.
@@ -96,6 +111,8 @@ pub mod ready {
     pub const UNSCHEDULABLE: &str = "Unschedulable";
     /// The volume is attached elsewhere or can't be mounted.
     pub const VOLUME_NOT_MOUNTED: &str = "VolumeNotMounted";
+    /// A Secret that the manifest names does not exist.
+    pub const SECRET_NOT_FOUND: &str = "SecretNotFound";
     /// A container was killed for using too much memory.
     pub const OUT_OF_MEMORY: &str = "OutOfMemory";
     /// The agent or the sidecar ends again and again.
@@ -108,6 +125,8 @@ pub mod ready {
     pub const REFUSED_BY_API: &str = "RefusedByApi";
     /// Something else bears the name of the pod.
     pub const POD_NAME_TAKEN: &str = "PodNameTaken";
+    /// The sidecar of a pod that was ready does not answer.
+    pub const SIDECAR_SILENT: &str = "SidecarSilent";
     /// The node does not answer.
     pub const NODE_LOST: &str = "NodeLost";
 }
@@ -118,6 +137,8 @@ pub mod suspended {
     pub const IDLE: &str = "Idle";
     /// `spec.operatingMode` is `Suspended`.
     pub const REQUESTED: &str = "Requested";
+    /// An anonymous visitor's workspace has reached the end of its life.
+    pub const EXPIRED: &str = "Expired";
     /// The workspace runs or starts.
     pub const RUNNING: &str = "Running";
     /// The workspace is on its way to a stop.

@@ -7,6 +7,18 @@ pub const TOUCHED_AT: &str = "dexorder.io/touched-at";
 pub const KEEP_AWAKE_UNTIL: &str = "dexorder.io/keep-awake-until";
 /// Label on pods and claims: the name of the workspace that they belong to.
 pub const WORKSPACE_LABEL: &str = "dexorder.io/workspace";
+/// Annotation on a `UserWorkspace` of auth mode Direct: each new value has the workspace make another key, once.
+pub const ROTATE_DIRECT_KEY: &str = "dexorder.io/rotate-direct-key";
+/// Label with the value `true` on the workspaces of anonymous visitors. They are removed after their tier's `maxLifetime`.
+pub const ANONYMOUS_LABEL: &str = "dexorder.io/anonymous";
+/// Begin of the user IDs of anonymous visitors.
+pub const ANONYMOUS_USER_PREFIX: &str = "anonymous:";
+/// Label on pods: the name of the workspace's tier.
+pub const TIER_LABEL: &str = "dexorder.io/tier";
+/// Label on pods: what they may reach, `None`, `Web` or `Any`.
+pub const EGRESS_LABEL: &str = "dexorder.io/egress";
+/// Annotation on a pod of the warm pool: the workspace that it was given to, as JSON.
+pub const ASSIGNMENT: &str = "dexorder.io/assignment";
 /// Annotation on claims: the user whose data is on the volume.
 pub const USER_ID: &str = "dexorder.io/user-id";
 /// Annotation on pods: the public keys that the sidecar trusts, as JSON.

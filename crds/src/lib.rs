@@ -16,12 +16,12 @@ mod workspace_status;
 
 pub use duration::{Duration, ParseDurationError};
 pub use storage::{RetentionPolicy, StorageOverrides, TierStorage};
-pub use tier::{Access, IdleTimeoutPolicy, Scheduling, WarmPool, WorkspaceTier, WorkspaceTierSpec};
+pub use tier::{Access, Egress, IdleTimeoutPolicy, Scheduling, WarmPool, WorkspaceTier, WorkspaceTierSpec};
 pub use workspace::{
     Auth, AuthMode, DirectAuth, EnvVar, LocalSecretRef, OidcVerification, OperatingMode, Repository,
-    UserWorkspace, UserWorkspaceSpec, WorkspaceTemplate,
+    UserWorkspace, UserWorkspaceSpec, WakeSchedule, WorkspaceTemplate,
 };
-pub use workspace_status::UserWorkspaceStatus;
+pub use workspace_status::{StartPhases, UserWorkspaceStatus};
 
 /// API group of every resource of this project.
 pub const GROUP: &str = "dexorder.io";

@@ -9,6 +9,29 @@ use serde::{Deserialize, Serialize};
 
 use crate::{AuthMode, Duration, TierStorage};
 
+/// What the pods of a tier may reach besides the cluster's DNS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Egress {
+    /// Nothing.
+    #[default]
+    None,
+    /// Public addresses on ports 80 and 443.
+    Web,
+    /// Everything that the cluster can reach.
+    Any,
+}
+
+impl Egress {
+    /// The text of the manifest, which is also the value of the pods' label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "None",
+            Self::Web => "Web",
+            Self::Any => "Any",
+        }
+    }
+}
+
 /// What users of a tier may do with their tools and data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Access {
@@ -67,6 +90,9 @@ pub struct WorkspaceTierSpec {
     /// What its users may do: `ReadOnly` or `Full` (default).
     #[serde(default)]
     pub access: Access,
+    /// What the pods may reach besides DNS: `None` (default), `Web` (ports 80 and 443 of public addresses) or `Any`. Needs a network plugin that enforces NetworkPolicies.
+    #[serde(default)]
+    pub egress: Egress,
     /// Auth modes that a workspace of this tier may choose.
     #[schemars(length(min = 1, max = 3))]
     pub auth_modes: Vec<AuthMode>,
@@ -89,7 +115,7 @@ pub struct WorkspaceTierSpec {
     /// Started pods that wait for new users.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warm_pool: Option<WarmPool>,
-    /// Most workspaces of this tier that may be starting at once. Left out: no limit of the tier's own.
+    /// Most workspaces of this tier that may be starting at once; the others wait in line. Left out: no limit of the tier's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10_000))]
     pub max_concurrent_starts: Option<i32>,

@@ -83,6 +83,10 @@ pub struct UserWorkspaceSpec {
     /// `Auto` (default): starts when touched, stops when idle. `Running`: kept awake. `Suspended`: kept stopped.
     #[serde(default)]
     pub operating_mode: OperatingMode,
+    /// When a stopped workspace is started without a request, and a running one counts as active. Without effect while `operatingMode` is `Suspended`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub wake_schedules: Vec<WakeSchedule>,
     /// Storage where it differs from the tier's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<StorageOverrides>,
@@ -92,6 +96,23 @@ pub struct UserWorkspaceSpec {
     /// The agent's container where it differs from the tier's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<WorkspaceTemplate>,
+}
+
+/// Moments at which a workspace is started, as cron has them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WakeSchedule {
+    /// Minute, hour, day of the month, month and day of the week, such as `0 9 * * 1-5`.
+    #[schemars(length(min = 1, max = 128))]
+    pub schedule: String,
+    /// Time zone of the schedule by its IANA name, such as `Europe/Berlin`. Left out: UTC.
+    #[serde(default = "default_time_zone")]
+    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9_+/-]+$"))]
+    pub time_zone: String,
+}
+
+fn default_time_zone() -> String {
+    "UTC".to_owned()
 }
 
 /// How users prove who they are.
@@ -133,7 +154,11 @@ pub struct OidcVerification {
     /// The `aud` that a token must have.
     #[schemars(length(min = 1, max = 512))]
     pub audience: String,
-    /// URL of the issuer's keys (JWKS).
+    /// The claim that must be the workspace's user ID. Left out: `sub`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    pub user_id_claim: Option<String>,
+    /// URL of the issuer's keys (JWKS). The pod must reach it: see `egress` of the tier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512), regex(pattern = r"^https://"))]
     pub jwks_uri: Option<String>,

@@ -135,6 +135,7 @@ impl Workspaces {
                 auth: Auth { mode: self.defaults.auth_mode, direct: None },
                 idle_timeout: None,
                 operating_mode: OperatingMode::default(),
+                wake_schedules: Vec::new(),
                 storage: None,
                 repository: None,
                 template: None,

@@ -333,6 +333,7 @@ mod tests {
             auth: Auth { mode: AuthMode::Gateway, direct: None },
             idle_timeout: None,
             operating_mode: OperatingMode::Auto,
+            wake_schedules: Vec::new(),
             storage: None,
             repository,
             template: None,

@@ -40,6 +40,7 @@ pub(super) fn tier() -> WorkspaceTier {
         idle_timeout: IdleTimeoutPolicy { default: "15m".parse().unwrap(), most: "1h".parse().unwrap() },
         max_lifetime: None,
         access: Access::Full,
+        egress: dexorder_crds::Egress::None,
         auth_modes: vec![AuthMode::Gateway],
         storage: TierStorage {
             size: Quantity("1Gi".to_owned()),
@@ -63,6 +64,7 @@ pub(super) fn scene() -> Scene {
         auth: Auth { mode: AuthMode::Gateway, direct: None },
         idle_timeout: None,
         operating_mode: OperatingMode::Auto,
+        wake_schedules: Vec::new(),
         storage: None,
         repository: None,
         template: None,

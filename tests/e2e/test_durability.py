@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from support.cluster import cluster_command
 
 if TYPE_CHECKING:
     from support.users import User
 
-RESTART_NODE = Path(__file__).resolve().parents[1] / "cluster" / "restart-node"
 STRATEGY = '''"""Long above the slow average."""
 
 import numpy as np
@@ -90,5 +89,5 @@ def test_a_file_that_the_agent_was_writing_outside_of_a_tool_is_committed_by_the
 
 def test_a_strategy_survives_a_restart_of_the_nodes_kubelet_and_containerd(user: User) -> None:
     commit = save_strategy(user)
-    subprocess.run([str(RESTART_NODE)], check=True, timeout=180)
+    cluster_command("restart-node")
     assert_strategy_is_there(user, commit)

@@ -56,7 +56,6 @@ make_certificates() (
   make_ca front-proxy-ca
   make_cert apiserver ca /CN=kube-apiserver \
     "DNS:kubernetes,DNS:kubernetes.default,DNS:kubernetes.default.svc,DNS:kubernetes.default.svc.$DOMAIN,DNS:localhost,IP:$API_SERVICE_IP,IP:$NODE_IP,IP:127.0.0.1"
-  make_cert kubelet-server ca "/CN=$NODE" "DNS:$NODE,IP:$NODE_IP"
   make_cert apiserver-kubelet-client ca /CN=kube-apiserver-kubelet-client
   make_cert front-proxy-client front-proxy-ca /CN=front-proxy-client
   # The first administrator: every other right is given by RBAC.
@@ -64,7 +63,6 @@ make_certificates() (
   make_cert controller-manager ca /CN=system:kube-controller-manager
   make_cert scheduler ca /CN=system:kube-scheduler
   make_cert kube-proxy ca /CN=system:kube-proxy
-  make_cert "kubelet-$NODE" ca "/O=system:nodes/CN=system:node:$NODE"
   make_cert coredns ca /CN=dexorder:coredns
   make_cert provisioner ca /CN=dexorder:local-provisioner
   if [[ ! -f $PKI/service-account.pub ]]; then
@@ -72,8 +70,16 @@ make_certificates() (
     openssl pkey -in "$PKI/service-account.key" -pubout -out "$PKI/service-account.pub"
   fi
   local name
-  for name in controller-manager scheduler kube-proxy "kubelet-$NODE" coredns provisioner; do
+  for name in controller-manager scheduler kube-proxy coredns provisioner; do
     make_kubeconfig "$PKI/$name.kubeconfig" "$name" default
   done
   make_kubeconfig "$ADMIN_KUBECONFIG" admin "$NAMESPACE"
+)
+
+# The kubelet of the node that NODE names.
+make_node_certificates() (
+  umask 077
+  make_cert "kubelet-server-$NODE" ca "/CN=$NODE" "DNS:$NODE,IP:$NODE_IP"
+  make_cert "kubelet-$NODE" ca "/O=system:nodes/CN=system:node:$NODE"
+  make_kubeconfig "$PKI/kubelet-$NODE.kubeconfig" "kubelet-$NODE" default
 )

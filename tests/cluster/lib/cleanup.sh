@@ -65,6 +65,7 @@ is_left_over() {
 # Everything but the state folders on disk.
 end_cluster() {
   local name
+  (use_second_node && end_second_node)
   # The kubelet first, or it would start again what ends; etcd last, so that the others can write.
   for name in "${COMPONENTS[@]}"; do
     if is_running "$name"; then say "stopping $name"; fi
@@ -97,6 +98,7 @@ forget_earlier_boot() {
   netns_exists && [[ $(cat "$RUN/boot" 2>/dev/null) == "$(boot_id)" ]] && return
   if [[ -d $RUN/containerd || -d $RUN/cni ]]; then
     say "beginning anew after an earlier run: its node is gone"
+    (use_second_node && end_second_node)
     # The records of processes are void, but strays may live if only the namespace's name was lost.
     wait_until 60 "the end of the node's processes" no_strays
     wait_until 30 "unmounting the pods' volumes" no_mounts

@@ -14,6 +14,10 @@ import (
 	"sigs.k8s.io/sig-storage-lib-external-provisioner/v10/controller"
 )
 
+// sharedParameter of a storage class makes its volumes usable on every node, as a network file system is. All nodes
+// of the local cluster see the same folders.
+const sharedParameter = "shared"
+
 // localVolumes keeps each volume in a folder of its own under root, named after the volume.
 type localVolumes struct {
 	root string
@@ -45,7 +49,6 @@ func (l *localVolumes) Provision(
 	if err := os.MkdirAll(path, 0o755); err != nil {
 		return nil, controller.ProvisioningFinished, fmt.Errorf("make folder of volume %s: %w", options.PVName, err)
 	}
-	hostname := options.SelectedNode.Labels[v1.LabelHostname]
 	filesystem := v1.PersistentVolumeFilesystem
 	return &v1.PersistentVolume{
 		ObjectMeta: metav1.ObjectMeta{Name: options.PVName},
@@ -62,15 +65,23 @@ func (l *localVolumes) Provision(
 			},
 			NodeAffinity: &v1.VolumeNodeAffinity{Required: &v1.NodeSelector{
 				NodeSelectorTerms: []v1.NodeSelectorTerm{{
-					MatchExpressions: []v1.NodeSelectorRequirement{{
-						Key:      v1.LabelHostname,
-						Operator: v1.NodeSelectorOpIn,
-						Values:   []string{hostname},
-					}},
+					MatchExpressions: []v1.NodeSelectorRequirement{nodes(options)},
 				}},
 			}},
 		},
 	}, controller.ProvisioningFinished, nil
+}
+
+// nodes says where a volume can be used: on the node that it was made for, or anywhere.
+func nodes(options controller.ProvisionOptions) v1.NodeSelectorRequirement {
+	if options.StorageClass.Parameters[sharedParameter] == "true" {
+		return v1.NodeSelectorRequirement{Key: v1.LabelHostname, Operator: v1.NodeSelectorOpExists}
+	}
+	return v1.NodeSelectorRequirement{
+		Key:      v1.LabelHostname,
+		Operator: v1.NodeSelectorOpIn,
+		Values:   []string{options.SelectedNode.Labels[v1.LabelHostname]},
+	}
 }
 
 // Delete removes the folder of a volume and all that is in it.

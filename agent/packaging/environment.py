@@ -13,7 +13,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-NOT_FROM_PIP = {"python", "git"}
+NOT_FROM_PIP = {"python", "git", "openssh"}
 """Packages that come with the base system where pip installs the others."""
 
 PIP_NAMES: dict[str, str] = {}

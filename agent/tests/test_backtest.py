@@ -1,10 +1,18 @@
-"""The arithmetic of a backtest, on numbers that can be checked by hand."""
+"""The arithmetic of a backtest, on numbers that can be checked by hand, and compared with a library of others."""
 
 from __future__ import annotations
 
 import math
+import warnings
+from typing import Any
 
+import numpy as np
 import pytest
+from support import Agent
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import empyrical
 
 from dexorder_agent.errors import WorkspaceError
 from dexorder_agent.market.backtest import backtest
@@ -61,3 +69,31 @@ def test_ruin_ends_at_nothing() -> None:
 def test_positions_beyond_the_whole_account_are_refused() -> None:
     with pytest.raises(WorkspaceError, match="from -1"):
         backtest([100, 100], [2, 2], cost=0, bars_per_year=252)
+
+
+RUNS: list[dict[str, Any]] = [
+    {"name": "sma_cross"},
+    {"name": "sma_cross", "cost": 0, "parameters": {"fast": 5, "slow": 200}},
+    {"name": "rsi_reversion"},
+    {"name": "rsi_reversion", "cost": 0.01, "bars_per_year": 365},
+]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("run", RUNS, ids=str)
+async def test_the_statistics_on_the_shipped_series_are_those_of_another_library(agent: Agent, run: dict[str, Any]) -> None:
+    result = await agent.call("backtest_strategy", **run)
+    equity = np.array(result["equity"])
+    returns = equity[1:] / equity[:-1] - 1
+    year = run.get("bars_per_year", 252)
+    expected = {
+        "total_return": empyrical.cum_returns_final(returns),
+        "annualised_return": empyrical.annual_return(returns, annualization=year),
+        "volatility": empyrical.annual_volatility(returns, annualization=year),
+        "sharpe_ratio": empyrical.sharpe_ratio(returns, annualization=year),
+        "sortino_ratio": empyrical.sortino_ratio(returns, annualization=year),
+        "max_drawdown": -empyrical.max_drawdown(returns),
+        "calmar_ratio": empyrical.calmar_ratio(returns, annualization=year),
+    }
+    assert {name: result[name] for name in expected} == pytest.approx(expected, rel=1e-9)
+    assert equity[0] == 1 and result["trade_count"] > 5

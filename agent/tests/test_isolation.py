@@ -38,7 +38,7 @@ CASES = {
     "kill": ("import os; os.kill(os.getppid(), 9)", "Operation not permitted"),
     "limits": ("import resource, os; resource.prlimit(os.getppid(), resource.RLIMIT_NOFILE, (1, 1))", "not permitted"),
     "raise": ("return close / {}", "line 2: TypeError"),
-    "import": ("import pandas", "ModuleNotFoundError"),
+    "import": ("import nosuchmodule", "ModuleNotFoundError"),
     "nothing": ("return None", "no array of numbers"),
     "shape": ("return close[1:]", "one value for each bar"),
     "answer": ("import os; os.write(3, b'x' * 100000); os._exit(0)", "can't be read"),

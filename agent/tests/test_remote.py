@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import getpass
 import json
 import os
+import shutil
+import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -212,3 +215,78 @@ async def test_credentials_come_from_files_and_are_never_told(connected: Agent, 
     problem = save(connected)["remote"]["problem"] or ""
     told = (connected.folder / "log").read_text() + (connected.repository / ".git/config").read_text() + refused + problem
     assert PASSWORD not in told and "wrong-password" not in told
+
+
+@pytest.fixture
+def sshd(tmp_path: Path) -> Iterator[tuple[int, Path]]:
+    """A server of OpenSSH that lets in who has the key; its port, and the folder of its key and the user's."""
+    program = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
+    if program is None:
+        pytest.skip("there is no sshd: install openssh-server")
+    folder = tmp_path / "ssh"
+    folder.mkdir()
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)
+    for name in ("host", "user"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = int(free.getsockname()[1])
+    settings = {
+        "Port": port, "ListenAddress": "127.0.0.1", "HostKey": folder / "host",
+        "AuthorizedKeysFile": folder / "user.pub", "PidFile": "none",
+        "StrictModes": "no", "UsePAM": "no", "PasswordAuthentication": "no", "PermitRootLogin": "prohibit-password",
+    }  # fmt: skip
+    (folder / "config").write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
+    server = subprocess.Popen([program, "-D", "-e", "-f", folder / "config"], stderr=(folder / "log").open("wb"))
+    wait_until(lambda: b"listening" in (folder / "log").read_bytes())
+    yield port, folder
+    server.terminate()
+    server.wait()
+
+
+async def test_a_remote_over_ssh_opens_with_the_key(connected: Agent, bare: Path, tmp_path: Path, sshd: tuple[int, Path]) -> None:
+    port, keys = sshd
+    credentials = tmp_path / "credentials"
+    credentials.mkdir()
+    connected._environment["DEXORDER_REPOSITORY_URL"] = f"ssh://{getpass.getuser()}@127.0.0.1:{port}{bare}"
+    connected._environment["DEXORDER_REPOSITORY_CREDENTIALS"] = str(credentials)
+    connected.start()
+    assert "can't be copied" in await connected.fails("read_file", path="README.md")
+    key = credentials / "ssh-privatekey"
+    key.touch(mode=0o600)
+    key.write_text((keys / "user").read_text())
+    wait_until(lambda: in_step(connected))
+    saved = await connected.call("write_file", path="notes/a.md", content="a\n")
+    assert save(connected)["remote"]["pushed"] == saved["commit"]
+    assert git(bare, "rev-parse", "main").strip() == saved["commit"]
+    # The host's key is kept beside the repository, and another one is refused from then on.
+    seen = connected.folder / "known_hosts"
+    _, kind, host_key = seen.read_text().split()[:3]
+    assert (keys / "host.pub").read_text().startswith(f"{kind} {host_key}")
+    other = (keys / "user.pub").read_text().split()[1]
+    seen.write_text(seen.read_text().replace(host_key, other))
+    assert save(connected)["remote"]["problem"]
+    # Where the credentials name the right key, that alone counts.
+    (credentials / "known_hosts").write_text(f"[127.0.0.1]:{port} {kind} {host_key}\n")
+    assert save(connected)["remote"]["problem"] is None
+    (credentials / "known_hosts").write_text(f"[127.0.0.1]:{port} {kind} {other}\n")
+    assert save(connected)["remote"]["problem"]
+
+
+async def test_no_credential_is_on_a_command_line_or_in_a_setting(connected: Agent, bare: Path, tmp_path: Path) -> None:
+    credentials = tmp_path / "credentials"
+    credentials.mkdir()
+    (credentials / "username").write_text("trader")
+    (credentials / "password").write_text(PASSWORD)
+    noted = tmp_path / "noted"
+    wrapper = tmp_path / "bin/git"
+    wrapper.parent.mkdir()
+    wrapper.write_text(f'#!/bin/sh\n{{ echo "$@"; env; }} >> {noted}\nPATH=${{PATH#*:}} exec git "$@"\n')
+    wrapper.chmod(0o755)
+    connected._environment["PATH"] = f"{wrapper.parent}:{os.environ['PATH']}"
+    connected._environment["DEXORDER_REPOSITORY_CREDENTIALS"] = str(credentials)
+    connected.start()
+    wait_until(lambda: in_step(connected))
+    told = noted.read_text()
+    assert "push" in told and str(credentials / "password") in told
+    assert PASSWORD not in told and PASSWORD not in (connected.repository / ".git/config").read_text()

@@ -14,10 +14,17 @@ def test_defaults_are_those_of_the_pod() -> None:
     assert not settings.read_only
 
 
-WRONG = [("DEXORDER_ACCESS", "readonly"), ("DEXORDER_EGRESS", "web"), ("DEXORDER_RUN_SECONDS", "ten"), ("DEXORDER_RUN_SECONDS", "0")]
+WRONG = [
+    ("DEXORDER_ACCESS", "readonly"),
+    ("DEXORDER_EGRESS", "web"),
+    ("DEXORDER_RUN_SECONDS", "ten"),
+    ("DEXORDER_RUN_SECONDS", "0"),
+    ("DEXORDER_REPOSITORY_URL", "https://trader:secret@example.org/x.git"),
+]
 
 
 @pytest.mark.parametrize(("name", "value"), WRONG)
 def test_a_wrong_value_is_named(name: str, value: str) -> None:
-    with pytest.raises(ValueError, match=name):
+    with pytest.raises(ValueError, match=name) as error:
         Settings.from_environment({name: value})
+    assert "secret" not in str(error.value)

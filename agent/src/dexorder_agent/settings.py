@@ -51,6 +51,8 @@ class Settings:
         url = environment.get("DEXORDER_REPOSITORY_URL") or None
         if url is not None and re.match(r"(https?|ssh|git|file)://\S+$|[^\s/:-][^\s/:]*:\S+$", url) is None:
             raise ValueError("DEXORDER_REPOSITORY_URL is no address of a git repository: write one like https://host/path.git")
+        if url is not None and re.match(r"[a-z]+://[^/@]*:[^/@]*@", url) is not None:
+            raise ValueError("DEXORDER_REPOSITORY_URL holds a password, which others can read there: put it in the credentials")
         branch = environment.get("DEXORDER_REPOSITORY_BRANCH") or "main"
         if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_./-]{0,200}", branch) is None or ".." in branch or branch.endswith((".lock", "/", ".")):
             raise ValueError(f"DEXORDER_REPOSITORY_BRANCH is {branch!r}: write the name of a branch")

@@ -35,7 +35,8 @@ class Workspace:
         remote = None
         if settings.remote_url is not None and not place.frozen:
             own = f"workspace/{settings.workspace}"
-            there = Elsewhere(settings.remote_url, settings.remote_branch, own, settings.remote_credentials)
+            seen = place.root.with_name("known_hosts")
+            there = Elsewhere(settings.remote_url, settings.remote_branch, own, settings.remote_credentials, seen)
             remote = Remote(there, settings.user_id, only_copied=place.thrown_away)
         repository = Repository(place.root, settings.user_id, remote, frozen=place.frozen)
         environment = Environment(settings.environment, settings.channel, repository)

@@ -37,7 +37,9 @@ class Report:
     annualised_return: float | None
     volatility: float | None
     sharpe_ratio: float | None
+    sortino_ratio: float | None
     max_drawdown: float
+    calmar_ratio: float | None
     exposure: float
     win_rate: float | None
     buy_and_hold_return: float
@@ -58,14 +60,19 @@ def backtest(closes: Sequence[float], wanted: Sequence[float], *, cost: float, b
     years = (len(closes) - 1) / bars_per_year
     returns = [after / before - 1 for before, after in itertools.pairwise(equity) if before > 0]
     deviation = statistics.stdev(returns) if len(returns) > 1 else None
+    mean = statistics.fmean(returns) if returns else 0.0
+    downside = math.sqrt(statistics.fmean(min(value, 0.0) ** 2 for value in returns)) if returns else 0.0
+    annualised, drawdown = _annualised(equity[-1], years), _max_drawdown(equity)
     return Report(
         equity=equity,
         trades=trades,
         total_return=equity[-1] - 1,
-        annualised_return=_annualised(equity[-1], years),
+        annualised_return=annualised,
         volatility=deviation * math.sqrt(bars_per_year) if deviation is not None else None,
-        sharpe_ratio=statistics.fmean(returns) / deviation * math.sqrt(bars_per_year) if deviation else None,
-        max_drawdown=_max_drawdown(equity),
+        sharpe_ratio=mean / deviation * math.sqrt(bars_per_year) if deviation else None,
+        sortino_ratio=mean / downside * math.sqrt(bars_per_year) if downside else None,
+        max_drawdown=drawdown,
+        calmar_ratio=annualised / drawdown if annualised is not None and drawdown else None,
         exposure=sum(1 for position in positions if position) / len(positions),
         win_rate=sum(1 for trade in closed if trade.profit > 0) / len(closed) if closed else None,
         buy_and_hold_return=closes[-1] / closes[0] - 1,

@@ -33,12 +33,16 @@ SCHEMES = ("https", "http", "ssh", "git", "file")
 
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
-    """Where the remote is, and the folder with the files `username` and `password`, or `ssh-privatekey`, that open it."""
+    """Where the remote is, and the folder with the files `username` and `password`, or `ssh-privatekey`, that open it.
+
+    `known_hosts` keeps the host keys that were seen, where the credentials come without those that are right.
+    """
 
     url: str
     branch: str
     own_branch: str
     credentials: Path | None
+    known_hosts: Path
 
 
 class Remote:
@@ -188,7 +192,8 @@ class Remote:
         settings |= {"http.lowSpeedLimit": "100", "http.lowSpeedTime": "20", "http.followRedirects": "false", "credential.helper": ""}
         found = [argument for name, value in settings.items() for argument in ("-c", f"{name}={value}")]
         folder = self._place.credentials
-        ssh = ["ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10"]
+        ssh = ["ssh", "-F", "none", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-o", "GlobalKnownHostsFile=none"]
+        known_hosts, unknown = self._place.known_hosts, "accept-new"
         if folder is not None:
             user, password = (shlex.quote(str(folder / name)) for name in ("username", "password"))
             if (folder / "password").is_file():
@@ -199,9 +204,8 @@ class Remote:
             if (folder / "ssh-privatekey").is_file():
                 ssh += ["-o", "IdentitiesOnly=yes", "-i", str(folder / "ssh-privatekey")]
             if (folder / "known_hosts").is_file():
-                ssh += ["-o", f"UserKnownHostsFile={folder / 'known_hosts'}", "-o", "StrictHostKeyChecking=yes"]
-            else:
-                ssh += ["-o", "UserKnownHostsFile=/tmp/known_hosts", "-o", "StrictHostKeyChecking=accept-new"]
+                known_hosts, unknown = folder / "known_hosts", "yes"
+        ssh += ["-o", f"UserKnownHostsFile={known_hosts}", "-o", f"StrictHostKeyChecking={unknown}"]
         return [*found, "-c", f"core.sshCommand={shlex.join(ssh)}"]
 
 

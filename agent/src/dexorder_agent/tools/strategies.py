@@ -47,7 +47,9 @@ class BacktestShape(TypedDict):
     annualised_return: float | None
     volatility: float | None
     sharpe_ratio: float | None
+    sortino_ratio: float | None
     max_drawdown: float
+    calmar_ratio: float | None
     exposure: float
     trade_count: int
     win_rate: float | None
@@ -93,9 +95,9 @@ class StrategyTools:
         last: Last = None,
         chart: charts.Chart = False,
     ) -> BacktestShape:
-        """Work out what a strategy would have earned on a price series: return, volatility, Sharpe ratio (risk-free rate 0), largest
-        drawdown, trades and the equity curve. A position is taken at the close where the strategy asks for it and earns from the next
-        bar on. Slippage, dividends and interest are left out."""
+        """Work out what a strategy would have earned on a price series: return, volatility, Sharpe and Sortino ratios (risk-free rate 0),
+        largest drawdown and the Calmar ratio to it, trades and the equity curve. A position is taken at the close where the strategy asks
+        for it and earns from the next bar on. Slippage, dividends and interest are left out."""
         prices = await self._workspace.series.get(series)
         (closes,) = prices.pick(["close"])
         run = await evaluate(self._workspace, self._workspace.strategies, name, parameters or {}, prices)
@@ -135,7 +137,9 @@ class _Statistics(TypedDict):
     annualised_return: float | None
     volatility: float | None
     sharpe_ratio: float | None
+    sortino_ratio: float | None
     max_drawdown: float
+    calmar_ratio: float | None
     exposure: float
     trade_count: int
     win_rate: float | None
@@ -148,7 +152,9 @@ def _statistics(report: Report) -> _Statistics:
         annualised_return=report.annualised_return,
         volatility=report.volatility,
         sharpe_ratio=report.sharpe_ratio,
+        sortino_ratio=report.sortino_ratio,
         max_drawdown=report.max_drawdown,
+        calmar_ratio=report.calmar_ratio,
         exposure=report.exposure,
         trade_count=len(report.trades),
         win_rate=report.win_rate,

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use dexorder_oidc::Expiring;
 use dexorder_protocol::identity::{self, IdentityError};
 use dexorder_protocol::{Issuer, KeyError, SigningKey};
 use http::HeaderValue;
 
 use crate::clock;
-use crate::expiring::Expiring;
 use crate::mcp::SessionKey;
 
 /// How long an identity is used again: half its life, so that it never arrives about to end.

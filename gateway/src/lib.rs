@@ -8,7 +8,6 @@ mod auth;
 mod chat;
 mod clock;
 pub mod config;
-mod expiring;
 mod identity;
 mod management;
 mod mcp;
@@ -21,7 +20,6 @@ pub mod telemetry;
 mod wake;
 mod workspaces;
 
-pub use auth::FetchError;
-pub use auth::keys::KeysError;
 pub use chat::LlmStartError;
+pub use dexorder_oidc::FetchError;
 pub use identity::SignerError;

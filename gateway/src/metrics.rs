@@ -262,6 +262,8 @@ impl Drop for WakeTimer {
 
 #[cfg(test)]
 mod tests {
+    use dexorder_oidc::TokenError;
+
     use super::*;
 
     #[test]
@@ -269,7 +271,7 @@ mod tests {
         let metrics = Arc::new(Metrics::new());
         metrics.request(&Method::POST, Outcome::Forwarded);
         metrics.request(&Method::PATCH, Outcome::Refused(Reason::NotFound));
-        metrics.auth_failure(AuthError::Expired);
+        metrics.auth_failure(TokenError::Expired.into());
         metrics.wake().end(WakeResult::Awake);
         drop(metrics.wake());
         let held = metrics.hold();

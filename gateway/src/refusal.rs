@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
+use dexorder_oidc::TokenError;
 use dexorder_protocol::headers;
 use dexorder_protocol::jsonrpc::{INTERNAL_ERROR, INVALID_REQUEST, PARSE_ERROR, Reason, error_body};
 use http::header::{ALLOW, CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -74,7 +75,7 @@ fn obstacle_text(obstacle: &Obstacle) -> String {
 impl Refusal {
     pub(crate) const fn status(&self) -> StatusCode {
         match self {
-            Self::Auth(AuthError::KeysUnavailable) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Auth(AuthError::Token(TokenError::KeysUnavailable)) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Auth(_) => StatusCode::UNAUTHORIZED,
             Self::Origin | Self::Obstacle(Obstacle::Refused { forbidden: true, .. }) => StatusCode::FORBIDDEN,
             Self::NotFound | Self::NoSession => StatusCode::NOT_FOUND,
@@ -99,7 +100,7 @@ impl Refusal {
 
     pub(crate) const fn reason(&self) -> Reason {
         match self {
-            Self::Auth(AuthError::KeysUnavailable)
+            Self::Auth(AuthError::Token(TokenError::KeysUnavailable))
             | Self::Api(ApiError::Unavailable(_))
             | Self::IdentityRefused
             | Self::Signing => Reason::Unavailable,
@@ -131,7 +132,7 @@ impl Refusal {
     /// Seconds after which it may be worth a new try, if time alone can help.
     const fn retry_after(&self) -> Option<u8> {
         match self {
-            Self::Auth(AuthError::KeysUnavailable)
+            Self::Auth(AuthError::Token(TokenError::KeysUnavailable))
             | Self::Late { .. }
             | Self::Api(ApiError::Unavailable(_)) => Some(2),
             Self::IdentityRefused | Self::Signing => Some(1),
@@ -181,7 +182,7 @@ impl Refusal {
 /// RFC 6750, section 3, and RFC 9728, section 5.1. A request without a token is told no error.
 fn challenge(error: AuthError, metadata: &str) -> Option<HeaderValue> {
     let text = match error {
-        AuthError::KeysUnavailable => return None,
+        AuthError::Token(TokenError::KeysUnavailable) => return None,
         AuthError::Missing => format!("Bearer resource_metadata=\"{metadata}\""),
         error => format!(
             "Bearer error=\"invalid_token\", error_description=\"{error}\", resource_metadata=\"{metadata}\""

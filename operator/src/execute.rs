@@ -141,7 +141,7 @@ impl Context {
                             memory.silence = None;
                         }
                         Ok(outcome) => {
-                            memory.report = outcome.report.map(|report| Seen { at, what: report });
+                            memory.report = outcome.report.map(|report| Seen { at, what: *report });
                             memory.drain = Some(Seen { at, what: Drain::Refused });
                             memory.silence = None;
                         }

@@ -14,6 +14,12 @@ pub const LIFETIME_SECONDS: i64 = 60;
 pub const LEEWAY_SECONDS: i64 = 5;
 /// The subject of the operator's tokens.
 pub const OPERATOR_SUBJECT: &str = "operator";
+/// The subject of the gateway's tokens for whoever comes to a public workspace that many share.
+pub const ANONYMOUS_SUBJECT: &str = "anonymous";
+/// What the user ID of an anonymous visitor starts with.
+pub const VISITOR_PREFIX: &str = "anonymous:";
+/// The subject of the gateway's tokens for a workspace of mode Direct: they prove the way, not the user.
+pub const GATEWAY_SUBJECT: &str = "gateway";
 
 /// What a token says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,7 +28,7 @@ pub struct Claims {
     pub iss: String,
     /// UID of the workspace that the token is good for.
     pub aud: String,
-    /// The user, or [`OPERATOR_SUBJECT`].
+    /// The user, or one of the subjects above.
     pub sub: String,
     /// When it was signed, in seconds since the epoch.
     pub iat: i64,

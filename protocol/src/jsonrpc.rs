@@ -28,6 +28,14 @@ pub enum Reason {
     NotFound,
     /// The auth mode is not offered.
     AuthModeNotOffered,
+    /// More requests than are allowed in a while.
+    TooManyRequests,
+    /// What was sent was sealed to a key that the workspace does not have, or no longer.
+    UnknownKey,
+    /// What may be used once has been used.
+    Replayed,
+    /// The workspace's pod belongs to nobody yet.
+    Unassigned,
     /// The workspace is stopping and the request was not begun.
     Draining,
     /// The agent did not come up in time.
@@ -53,6 +61,10 @@ impl Reason {
             Self::RequestTooLarge => "RequestTooLarge",
             Self::NotFound => "NotFound",
             Self::AuthModeNotOffered => "AuthModeNotOffered",
+            Self::TooManyRequests => "TooManyRequests",
+            Self::UnknownKey => "UnknownKey",
+            Self::Replayed => "Replayed",
+            Self::Unassigned => "Unassigned",
             Self::Draining => "Draining",
             Self::AgentStarting => "AgentStarting",
             Self::AgentUnavailable => "AgentUnavailable",

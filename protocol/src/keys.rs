@@ -9,6 +9,8 @@ use jsonwebtoken::{DecodingKey, EncodingKey};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::hex::hex;
+
 /// Why a key can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
@@ -99,11 +101,7 @@ impl SigningKey {
 
     /// Identifier of the public half: the first 16 hex digits of its SHA-256.
     pub fn kid(&self) -> String {
-        Sha256::digest(self.public).iter().take(8).fold(String::new(), |mut text, byte| {
-            use std::fmt::Write;
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+        hex(&Sha256::digest(self.public)[..8])
     }
 
     fn public_jwk(&self) -> PublicJwk {

@@ -3,10 +3,12 @@
 
 pub mod control;
 pub mod headers;
+mod hex;
 pub mod identity;
 pub mod jsonrpc;
 mod keys;
 
+pub use hex::hex;
 pub use keys::{Issuer, KeyError, KeySet, SigningKey, TrustedKeys};
 
 /// Port of the sidecar where MCP is spoken.
@@ -15,3 +17,7 @@ pub const MCP_PORT: u16 = 8080;
 pub const CONTROL_PORT: u16 = 8081;
 /// Path of the MCP endpoint, at the gateway, the sidecar and the agent alike.
 pub const MCP_PATH: &str = "/mcp";
+/// Path at the sidecar where a workspace of mode Direct shows its public key.
+pub const DIRECT_KEY_PATH: &str = "/direct/key";
+/// Path at the sidecar where a workspace of mode Direct takes a sealed credential.
+pub const DIRECT_SESSION_PATH: &str = "/direct/session";

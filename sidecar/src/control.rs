@@ -105,6 +105,9 @@ async fn make_report(app: &App) -> Report {
         agent_ready_time: known.first_ready,
         draining: seen.closed,
         saved_commit: known.commit,
+        workspace_uid: Some(app.workspace_uid.clone()),
+        public_key: None,
+        key_rotation: None,
     }
 }
 

@@ -157,7 +157,7 @@ pub(crate) fn refused(reason: NotIdle, report: Report) -> DrainOutcome {
     DrainOutcome {
         drained: false,
         reason: Some(reason),
-        report: Some(report),
+        report: Some(Box::new(report)),
         saved_commit: None,
         clean: false,
         cancelled: 0,

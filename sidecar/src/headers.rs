@@ -1,10 +1,7 @@
 //! Which headers pass between client and agent, and which are dropped or set.
 
-use dexorder_protocol::headers::{PREFIX, USER};
-use http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, COOKIE, EXPECT, FORWARDED, HOST, ORIGIN,
-    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
-};
+use dexorder_protocol::headers::{PREFIX, USER, mark_event_stream, strip_hop_by_hop, strip_named};
+use http::header::{AUTHORIZATION, COOKIE, EXPECT, FORWARDED, HOST, ORIGIN, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use crate::activity::Kind;
@@ -17,20 +14,6 @@ const FIRST_MIRRORED_REVISION: &str = "2026-07-28";
 const LISTEN_METHOD: &str = "subscriptions/listen";
 
 const LOCALHOST: HeaderValue = HeaderValue::from_static("localhost");
-const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
-
-/// Headers that are about one connection (RFC 9110, section 7.6.1).
-const HOP_BY_HOP: [HeaderName; 9] = [
-    CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION,
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-];
 
 /// Headers that end here: credentials, the client's place in the network, and what the gateway has checked already.
 /// The sidecar itself answers `Expect`.
@@ -66,38 +49,7 @@ pub(crate) fn to_client(headers: &mut HeaderMap) {
     strip_hop_by_hop(headers);
     headers.remove(SET_COOKIE);
     strip_named(headers, |name| name.starts_with(PREFIX));
-    if is_event_stream(headers) {
-        headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    }
-}
-
-fn is_event_stream(headers: &HeaderMap) -> bool {
-    headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split(';').next())
-        .is_some_and(|essence| essence.trim().eq_ignore_ascii_case("text/event-stream"))
-}
-
-fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    for name in named.iter().chain(&HOP_BY_HOP) {
-        headers.remove(name);
-    }
-}
-
-fn strip_named(headers: &mut HeaderMap, drop: impl Fn(&str) -> bool) {
-    let names: Vec<HeaderName> = headers.keys().filter(|name| drop(name.as_str())).cloned().collect();
-    for name in names {
-        headers.remove(name);
-    }
+    mark_event_stream(headers);
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ mod raw;
 mod values;
 
 pub use chat::{ChatConfig, ModelConfig, Provider, TokensParameter};
-pub(crate) use values::{algorithm, key_url};
+pub use dexorder_oidc::{IssuerConfig, KeySource};
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -13,9 +13,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use dexorder_crds::AuthMode;
-use http::Uri;
-use jsonwebtoken::Algorithm;
-
 use raw::Raw;
 
 /// Everything that the gateway is told.
@@ -54,38 +51,6 @@ pub struct Defaults {
     pub tier: String,
     /// Its auth mode.
     pub auth_mode: AuthMode,
-}
-
-/// One OpenID issuer.
-#[derive(Clone, Debug)]
-pub struct IssuerConfig {
-    /// The `iss` of its tokens.
-    pub issuer: String,
-    /// The `aud` that a token must have.
-    pub audience: String,
-    /// Where its keys come from.
-    pub keys: KeySource,
-    /// Name of the claim that is the user ID.
-    pub user_id_claim: String,
-    /// What is set before the claim's value, so that two issuers can't name the same user.
-    pub user_id_prefix: String,
-    /// The algorithms that it may sign with; none of them symmetric.
-    pub algorithms: Vec<Algorithm>,
-    /// PEM of certificates to trust besides the public ones when its keys are fetched.
-    pub ca_file: Option<PathBuf>,
-}
-
-/// Where an issuer's keys come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum KeySource {
-    /// JWKS in the configuration itself.
-    Inline(String),
-    /// A file with a JWKS, reread when it changes.
-    File(PathBuf),
-    /// URL of a JWKS.
-    Uri(Uri),
-    /// The issuer's OpenID configuration names the URL.
-    Discovery(Uri),
 }
 
 /// Why the configuration can't be used.

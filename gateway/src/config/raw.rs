@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use dexorder_crds::AuthMode;
+use dexorder_oidc::{algorithm, key_url};
 use jsonwebtoken::Algorithm;
 use serde::Deserialize;
 
 use super::chat::RawChat;
-use super::values::{Problems, algorithm, byte_size, key_url, label, origin, public_url};
+use super::values::{Problems, byte_size, label, origin, public_url};
 use super::{Config, Defaults, IssuerConfig, KeySource};
 
 const MIN_BODY: usize = 1024;
@@ -241,7 +242,7 @@ impl RawIssuer {
             problems.add(&at("audience"), "is empty: expected the `aud` of tokens for this gateway");
         }
         let keys = match (jwks, jwks_file, jwks_uri) {
-            (Some(text), None, None) => match crate::auth::keys::Keys::parse(&text) {
+            (Some(text), None, None) => match dexorder_oidc::Keys::parse(&text) {
                 Ok(_) => Some(KeySource::Inline(text)),
                 Err(error) => {
                     problems.add(&at("jwks"), &error.to_string());

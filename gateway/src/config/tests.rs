@@ -1,5 +1,7 @@
 //! What a configuration may hold, and what is said of one that can't be used.
 
+use jsonwebtoken::Algorithm;
+
 use super::*;
 
 const GOOD: &str = r#"
@@ -142,4 +144,19 @@ fn every_bad_value_of_the_chat_is_named() {
         assert!(message.contains(part), "{part} is missing in:\n{message}");
     }
     assert!(problems(&format!("{GOOD}\nchat: {{provider: other}}\n")).contains("chat.provider is \"other\""));
+}
+
+#[test]
+fn keys_may_stand_in_the_file_itself() {
+    let jwks =
+        r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+    let inline = |jwks: &str| {
+        GOOD.replace(
+            "https://login.example.com",
+            &format!("https://local.dexorder.test\n      jwks: '{jwks}'"),
+        )
+    };
+    assert!(Config::parse(&inline(jwks)).is_ok());
+    let message = problems(&inline(r#"{"keys":[]}"#));
+    assert!(message.contains("auth.issuers[0].jwks has no usable key"), "{message}");
 }

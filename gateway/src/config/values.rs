@@ -1,9 +1,6 @@
 //! Readers of single values of the configuration, and the list of those that can't be used.
 
-use std::net::IpAddr;
-
 use http::Uri;
-use jsonwebtoken::Algorithm;
 
 /// Collects what is wrong, one line for each value.
 #[derive(Default)]
@@ -42,18 +39,6 @@ pub(super) fn origin(text: &str) -> Option<String> {
     (!text.ends_with('/')).then(|| public_url(text)).flatten().map(|origin| origin.to_ascii_lowercase())
 }
 
-/// A URL that keys may be fetched from: encrypted, or on this very host.
-pub(crate) fn key_url(text: &str) -> Option<Uri> {
-    let uri: Uri = text.parse().ok()?;
-    let host = uri.host()?.trim_start_matches('[').trim_end_matches(']');
-    let loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
-    match uri.scheme_str() {
-        Some("https") => Some(uri),
-        Some("http") if loopback => Some(uri),
-        _ => None,
-    }
-}
-
 /// A name as Kubernetes takes it for namespaces and tiers.
 pub(super) fn label(text: &str) -> Option<String> {
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
@@ -74,20 +59,4 @@ pub(super) fn byte_size(text: &str) -> Option<usize> {
         _ => return None,
     };
     digits.parse::<usize>().ok()?.checked_mul(factor)
-}
-
-/// An asymmetric signature algorithm. A symmetric one would let everyone who can verify also sign.
-pub(crate) fn algorithm(name: &str) -> Option<Algorithm> {
-    Some(match name {
-        "EdDSA" => Algorithm::EdDSA,
-        "ES256" => Algorithm::ES256,
-        "ES384" => Algorithm::ES384,
-        "RS256" => Algorithm::RS256,
-        "RS384" => Algorithm::RS384,
-        "RS512" => Algorithm::RS512,
-        "PS256" => Algorithm::PS256,
-        "PS384" => Algorithm::PS384,
-        "PS512" => Algorithm::PS512,
-        _ => return None,
-    })
 }

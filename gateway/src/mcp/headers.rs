@@ -1,12 +1,10 @@
 //! Which headers pass between client and sidecar. Requests pass by a list of what is known to be needed: whatever
 //! else a client sends may be a credential. Responses pass except for what is known to end here.
 
-use dexorder_protocol::headers::PREFIX;
-use http::header::{
-    ACCEPT, ACCEPT_LANGUAGE, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, PROXY_AUTHENTICATE, SET_COOKIE, TE,
-    TRAILER, TRANSFER_ENCODING, UPGRADE, USER_AGENT, WWW_AUTHENTICATE,
-};
-use http::{HeaderMap, HeaderName, HeaderValue};
+pub(super) use dexorder_protocol::headers::is_event_stream;
+use dexorder_protocol::headers::{PREFIX, essence, mark_event_stream, strip_hop_by_hop, strip_named};
+use http::header::{ACCEPT, ACCEPT_LANGUAGE, CONTENT_TYPE, SET_COOKIE, USER_AGENT, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderName};
 
 use crate::refusal::Refusal;
 
@@ -26,20 +24,8 @@ const MCP_PREFIX: &str = "mcp-";
 const SINGLE: [&str; 5] =
     ["mcp-protocol-version", "mcp-session-id", "mcp-method", "mcp-name", "content-type"];
 
-/// Headers of a response that end at the gateway: those of one connection, and what a workspace must not say to the
-/// clients of all.
-const NOT_FOR_CLIENT: [HeaderName; 10] = [
-    CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    PROXY_AUTHENTICATE,
-    SET_COOKIE,
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-    WWW_AUTHENTICATE,
-];
+/// Headers of a response that end at the gateway: what a workspace must not say to the clients of all.
+const NOT_FOR_CLIENT: [HeaderName; 2] = [SET_COOKIE, WWW_AUTHENTICATE];
 const CORS_PREFIX: &str = "access-control-";
 
 /// The headers of the request to the sidecar, without the identity.
@@ -58,28 +44,12 @@ pub(super) fn to_sidecar(headers: &HeaderMap) -> Result<HeaderMap, Refusal> {
 
 /// Makes the sidecar's headers those of the response to the client.
 pub(super) fn to_client(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    for name in named.iter().chain(&NOT_FOR_CLIENT) {
+    strip_hop_by_hop(headers);
+    for name in &NOT_FOR_CLIENT {
         headers.remove(name);
     }
-    let private: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| name.as_str().starts_with(PREFIX) || name.as_str().starts_with(CORS_PREFIX))
-        .cloned()
-        .collect();
-    for name in private {
-        headers.remove(name);
-    }
-    if is_event_stream(headers) {
-        headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    }
+    strip_named(headers, |name| name.starts_with(PREFIX) || name.starts_with(CORS_PREFIX));
+    mark_event_stream(headers);
 }
 
 /// Checks what a POST says of its body and of the answer that it takes.
@@ -101,16 +71,6 @@ pub(super) fn check_get(headers: &HeaderMap) -> Result<(), Refusal> {
     } else {
         Err(Refusal::NotAcceptable("text/event-stream"))
     }
-}
-
-pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {
-    essence(headers).as_deref() == Some("text/event-stream")
-}
-
-/// The media type without its parameters.
-fn essence(headers: &HeaderMap) -> Option<String> {
-    let value = headers.get(CONTENT_TYPE)?.to_str().ok()?;
-    value.split(';').next().map(|essence| essence.trim().to_ascii_lowercase())
 }
 
 /// Whether a media type is acceptable. A client that says nothing takes everything.
@@ -135,6 +95,8 @@ fn accepts(headers: &HeaderMap, wanted: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     fn map(pairs: &[(&'static str, &'static str)]) -> HeaderMap {

@@ -1,7 +1,6 @@
 //! The name of a workspace that is made for a user.
 
-use std::fmt::Write;
-
+use dexorder_protocol::hex;
 use sha2::{Digest, Sha256};
 
 const MAX_SLUG: usize = 30;
@@ -22,11 +21,7 @@ pub(super) fn for_user(user: &str) -> String {
         "" => "user",
         slug => slug,
     };
-    let mut name = format!("{slug}-");
-    for byte in Sha256::digest(user).iter().take(HASH_BYTES) {
-        let _ = write!(name, "{byte:02x}");
-    }
-    name
+    format!("{slug}-{}", hex(&Sha256::digest(user)[..HASH_BYTES]))
 }
 
 #[cfg(test)]

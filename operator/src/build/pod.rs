@@ -1,9 +1,9 @@
 //! The pod of a workspace: the agent, and the sidecar as the only way in. [no client]
 
-use std::{collections::BTreeMap, fmt::Write};
+use std::collections::BTreeMap;
 
 use dexorder_crds::{Scheduling, UserWorkspace, WorkspaceTier, keys};
-use dexorder_protocol::{CONTROL_PORT, MCP_PORT};
+use dexorder_protocol::{CONTROL_PORT, MCP_PORT, hex};
 use k8s_openapi::{
     api::core::v1::{
         Capabilities, Container, ContainerPort, DownwardAPIVolumeFile, DownwardAPIVolumeSource,
@@ -97,10 +97,7 @@ fn spec(
 /// Tells one pod's making from another's.
 fn hash(spec: &PodSpec) -> String {
     let json = serde_json::to_vec(spec).unwrap_or_default();
-    Sha256::digest(json).iter().take(8).fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    hex(&Sha256::digest(json)[..8])
 }
 
 fn agent(

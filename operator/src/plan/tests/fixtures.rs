@@ -208,6 +208,9 @@ impl Scene {
                 agent_ready_time: None,
                 draining: false,
                 saved_commit: None,
+                workspace_uid: None,
+                public_key: None,
+                key_rotation: None,
             },
         });
         self

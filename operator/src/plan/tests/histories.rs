@@ -221,11 +221,11 @@ impl World {
                     let outcome = DrainOutcome {
                         drained: false,
                         reason: Some(NotIdle::Active),
-                        report: Some(self.report()),
+                        report: Some(Box::new(self.report())),
                         saved_commit: None,
                         ..drained()
                     };
-                    let report = outcome.report.map(|report| Seen { at: self.scene.now, what: report });
+                    let report = outcome.report.map(|report| Seen { at: self.scene.now, what: *report });
                     self.scene.memory.report = report;
                     self.scene.memory.silence = None;
                     self.scene.memory.drain = Some(Seen { at: self.scene.now, what: Drain::Refused });
@@ -247,6 +247,9 @@ impl World {
             agent_ready_time: None,
             draining: self.draining,
             saved_commit: None,
+            workspace_uid: None,
+            public_key: None,
+            key_rotation: None,
         }
     }
 

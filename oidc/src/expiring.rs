@@ -5,22 +5,24 @@ use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Values by key, each until a second since the epoch.
-pub(crate) struct Expiring<K, V> {
+pub struct Expiring<K, V> {
     most: usize,
     entries: Mutex<HashMap<K, (V, i64)>>,
 }
 
 impl<K: Eq + Hash + Clone, V: Clone> Expiring<K, V> {
-    pub(crate) fn new(most: usize) -> Self {
+    /// At most that many.
+    pub fn new(most: usize) -> Self {
         Self { most, entries: Mutex::new(HashMap::new()) }
     }
 
-    pub(crate) fn get(&self, key: &K, now: i64) -> Option<V> {
+    /// The value of a key, if its time has not come.
+    pub fn get(&self, key: &K, now: i64) -> Option<V> {
         self.lock().get(key).filter(|(_, until)| *until > now).map(|(value, _)| value.clone())
     }
 
     /// Keeps a value until a time. A full map first drops what has ended, then, if nothing has, one in two entries.
-    pub(crate) fn put(&self, key: K, value: V, until: i64, now: i64) {
+    pub fn put(&self, key: K, value: V, until: i64, now: i64) {
         let mut entries = self.lock();
         if entries.len() >= self.most && !entries.contains_key(&key) {
             entries.retain(|_, (_, until)| *until > now);

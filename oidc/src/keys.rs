@@ -19,7 +19,7 @@ pub enum KeysError {
 }
 
 /// The keys of one issuer.
-pub(crate) struct Keys {
+pub struct Keys {
     keys: Vec<Key>,
     source: String,
 }
@@ -37,7 +37,7 @@ struct Jwks {
 
 impl Keys {
     /// Reads a JWKS. Keys that are not for signatures, or of a kind that is not known here, are left out.
-    pub(crate) fn parse(text: &str) -> Result<Self, KeysError> {
+    pub fn parse(text: &str) -> Result<Self, KeysError> {
         let set: Jwks = serde_json::from_str(text)?;
         let keys: Vec<Key> = set.keys.into_iter().filter_map(usable).collect();
         if keys.is_empty() {

@@ -13,8 +13,8 @@ use hyper_util::rt::TokioExecutor;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use serde::Deserialize;
 
-use super::keys::{Keys, KeysError};
-use crate::config::{IssuerConfig, KeySource, key_url};
+use crate::issuer::{IssuerConfig, KeySource, key_url};
+use crate::keys::{Keys, KeysError};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_BYTES: usize = 1024 * 1024;
@@ -57,13 +57,13 @@ pub enum FetchError {
         uri: String,
         /// What it says.
         found: String,
-        /// What the gateway's configuration says.
+        /// What the configuration says.
         expected: String,
     },
 }
 
 /// Gets the keys of one issuer, again and again.
-pub(super) struct Fetcher {
+pub(crate) struct Fetcher {
     issuer: String,
     source: KeySource,
     client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
@@ -76,7 +76,7 @@ struct OpenIdConfiguration {
 }
 
 impl Fetcher {
-    pub(super) fn new(config: &IssuerConfig) -> Result<Self, FetchError> {
+    pub(crate) fn new(config: &IssuerConfig) -> Result<Self, FetchError> {
         let mut roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
         if let Some(path) = &config.ca_file {
             let unusable = || FetchError::Certificates(path.clone());
@@ -102,7 +102,7 @@ impl Fetcher {
     }
 
     /// How often the keys are fetched anew without being asked for. Inline keys never change.
-    pub(super) fn interval(&self) -> Option<Duration> {
+    pub(crate) fn interval(&self) -> Option<Duration> {
         match self.source {
             KeySource::Inline(_) => None,
             KeySource::File(_) => Some(Duration::from_secs(5)),
@@ -110,7 +110,7 @@ impl Fetcher {
         }
     }
 
-    pub(super) async fn fetch(&self) -> Result<Keys, FetchError> {
+    pub(crate) async fn fetch(&self) -> Result<Keys, FetchError> {
         let (place, text) = match &self.source {
             KeySource::Inline(text) => ("the configuration".to_owned(), text.clone()),
             KeySource::File(path) => {
@@ -152,7 +152,7 @@ impl Fetcher {
     async fn get_unbounded(&self, uri: &Uri) -> Result<String, FetchError> {
         let request = Request::get(uri.clone())
             .header(header::ACCEPT, "application/json")
-            .header(header::USER_AGENT, concat!("dexorder-gateway/", env!("CARGO_PKG_VERSION")))
+            .header(header::USER_AGENT, concat!("dexorder/", env!("CARGO_PKG_VERSION")))
             .body(Empty::new())
             .map_err(|error| failed(uri, error))?;
         let response = self.client.request(request).await.map_err(|error| failed(uri, chain(&error)))?;

@@ -8,16 +8,16 @@ use jsonwebtoken::Algorithm;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::error::AuthError;
-use super::fetch::{FetchError, Fetcher};
-use super::keys::Keys;
+use crate::error::TokenError;
+use crate::fetch::{FetchError, Fetcher};
+use crate::keys::Keys;
 
 /// The shortest time between two fetches that unknown key identifiers lead to.
-pub(super) const MIN_INTERVAL: Duration = Duration::from_secs(10);
+pub(crate) const MIN_INTERVAL: Duration = Duration::from_secs(10);
 /// Keys older than this are no longer used.
 const MAX_AGE: Duration = Duration::from_hours(24);
 
-pub(super) struct KeyCache {
+pub(crate) struct KeyCache {
     fetcher: Fetcher,
     min_interval: Duration,
     current: RwLock<Option<Snapshot>>,
@@ -27,10 +27,10 @@ pub(super) struct KeyCache {
 
 /// The keys as they were at one time.
 #[derive(Clone)]
-pub(super) struct Snapshot {
-    pub(super) keys: Arc<Keys>,
+pub(crate) struct Snapshot {
+    pub(crate) keys: Arc<Keys>,
     /// Grows when the keys change.
-    pub(super) generation: u64,
+    pub(crate) generation: u64,
     fetched: Instant,
     immutable: bool,
 }
@@ -42,21 +42,21 @@ impl Snapshot {
 }
 
 impl KeyCache {
-    pub(super) fn new(fetcher: Fetcher, min_interval: Duration) -> Self {
+    pub(crate) fn new(fetcher: Fetcher, min_interval: Duration) -> Self {
         Self { fetcher, min_interval, current: RwLock::new(None), last_try: Mutex::new(None) }
     }
 
     /// The keys, if there are any that may be used.
-    pub(super) fn snapshot(&self) -> Option<Snapshot> {
+    pub(crate) fn snapshot(&self) -> Option<Snapshot> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone().filter(Snapshot::usable)
     }
 
     /// Keys that hold the one of that identifier. Fetches them if they aren't known yet.
-    pub(super) async fn with_key(
+    pub(crate) async fn with_key(
         &self,
         kid: Option<&str>,
         algorithm: Algorithm,
-    ) -> Result<Snapshot, AuthError> {
+    ) -> Result<Snapshot, TokenError> {
         let has = |snapshot: &Snapshot| snapshot.keys.find(kid, algorithm).is_some();
         if let Some(snapshot) = self.snapshot().filter(has) {
             return Ok(snapshot);
@@ -70,19 +70,19 @@ impl KeyCache {
             self.refresh_now().await;
         }
         drop(last_try);
-        let snapshot = self.snapshot().ok_or(AuthError::KeysUnavailable)?;
-        if has(&snapshot) { Ok(snapshot) } else { Err(AuthError::UnknownKey) }
+        let snapshot = self.snapshot().ok_or(TokenError::KeysUnavailable)?;
+        if has(&snapshot) { Ok(snapshot) } else { Err(TokenError::UnknownKey) }
     }
 
     /// Fetches for the first time.
-    pub(super) async fn load(&self) -> Result<(), FetchError> {
+    pub(crate) async fn load(&self) -> Result<(), FetchError> {
         *self.last_try.lock().await = Some(Instant::now());
         self.store(self.fetcher.fetch().await?);
         Ok(())
     }
 
     /// Fetches at the interval of the source, for ever. New keys are taken and withdrawn ones forgotten.
-    pub(super) async fn keep_fresh(&self) {
+    pub(crate) async fn keep_fresh(&self) {
         let Some(interval) = self.fetcher.interval() else {
             return;
         };

@@ -7,6 +7,7 @@ import platform
 from collections.abc import Iterator
 from pathlib import Path
 
+import anyio
 import numpy
 import pytest
 from channel import Made, make
@@ -100,6 +101,26 @@ async def test_a_change_that_fails_leaves_everything_as_it_was(packaged: Agent, 
     assert (listed["wanted"], listed["problem"], listed["changing"]) == (["tinystats"], None, False)
     await packaged.call("save_indicator", name="mine", source=USING)
     assert (await packaged.call("run_indicator", name="mine", series={"close": [1]}))["outputs"] == {"mine": [2.0]}
+
+
+async def test_a_change_that_is_cancelled_leaves_nothing_behind(packaged: Agent) -> None:
+    await packaged.call("add_package", package="tinyhelp")
+    before = packaged.git("rev-parse", "HEAD")
+    with anyio.CancelScope() as scope:
+
+        async def give_up(progress: float, total: float | None, message: str | None) -> None:
+            scope.cancel()
+
+        async with packaged.client() as client:
+            await client.call_tool("add_package", {"package": "tinystats"}, progress_callback=give_up)
+    assert scope.cancelled_caught
+    await asyncio.to_thread(wait_until, lambda: packaged.status()["busy"] == [])
+    await asyncio.to_thread(wait_until, lambda: len(list((packaged.folder / "environment").glob("prefix-*"))) == 1)
+    assert not [pid for pid in packaged.processes() if b"packages.install" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    assert packaged.git("rev-parse", "HEAD") == before
+    assert await names(packaged) == {"tinyhelp": "1.5"}
+    await packaged.call("add_package", package="tinystats")
+    assert await names(packaged) == {"tinystats": "2.0", "tinyhelp": "1.5"}
 
 
 async def test_the_list_in_the_repository_is_followed(packaged: Agent) -> None:

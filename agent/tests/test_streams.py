@@ -84,3 +84,28 @@ async def test_a_connection_that_closes_stops_the_code(new_agent: Agent, mode: s
     closed = time.monotonic()
     await asyncio.to_thread(wait_until, lambda: new_agent.status()["busy"] == [])
     assert time.monotonic() - closed < 10
+
+
+async def test_an_older_client_cancels_a_call_by_its_number(new_agent: Agent) -> None:
+    new_agent._environment["DEXORDER_RUN_SECONDS"] = "60"
+    new_agent.start()
+    await new_agent.call("save_indicator", name="bad", source=ENDLESS)
+
+    def post(message: dict[str, Any], client: str = "one") -> tuple[int, bytes]:
+        headers = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream", "User-Agent": client}
+        headers["MCP-Protocol-Version"] = "2025-11-25"
+        return new_agent.request("POST", "/mcp", json.dumps({"jsonrpc": "2.0", **message}).encode(), **headers)
+
+    call = {"id": 7, "method": "tools/call", "params": {"name": "run_indicator", "arguments": {"name": "bad"}}}
+    running = asyncio.create_task(asyncio.to_thread(post, call))
+    await asyncio.to_thread(wait_until, lambda: new_agent.status()["busy"] == ["run_indicator bad"])
+    # Neither another number nor another client's same number stops it.
+    for number, client in ((8, "one"), (7, "two")):
+        code, _ = post({"method": "notifications/cancelled", "params": {"requestId": number}}, client)
+        assert code == 202
+    await asyncio.sleep(0.2)
+    assert new_agent.status()["busy"] == ["run_indicator bad"]
+    post({"method": "notifications/cancelled", "params": {"requestId": 7, "reason": "took too long"}})
+    code, answer = await running
+    assert code == 200 and b"the client cancelled the call" in answer
+    assert new_agent.status()["busy"] == []

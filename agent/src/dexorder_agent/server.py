@@ -25,7 +25,7 @@ from dexorder_agent.resources import changed, resources, templates
 from dexorder_agent.workspace import Workspace
 
 if TYPE_CHECKING:
-    from dexorder_agent.tools.toolbox import Toolbox
+    from dexorder_agent.tools.toolbox import Tool, Toolbox
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +69,8 @@ class WorkspaceServer(Server[Any]):
             on_call_tool=self._call_tool,
             on_subscriptions_listen=self._listeners,
         )
+        self._cancellable: dict[tuple[str, str], set[asyncio.Task[types.CallToolResult]]] = {}
+        self.add_notification_handler("notifications/cancelled", types.CancelledNotificationParams, self._cancel)
         # In place of the SDK's own, which makes spans of each message that nobody collects here.
         self.middleware[:] = [self._in_the_users_name]
         self._workspace = workspace
@@ -159,7 +161,7 @@ class WorkspaceServer(Server[Any]):
         token = current.set(call)
         try:
             running = tool.run(arguments)
-            result: types.CallToolResult = await (_while_listened_to(running, context) if tool.effect.read_only else running)
+            result = await (running if context.protocol_version in MODERN_PROTOCOL_VERSIONS else self._watched(running, tool, context))
             result.content += [
                 types.ImageContent(type="image", data=base64.b64encode(image).decode(), mime_type="image/png") for image in call.images
             ]
@@ -169,6 +171,38 @@ class WorkspaceServer(Server[Any]):
             self.active_calls -= 1
             if self.active_calls == 0:
                 self._quiet.set()
+
+    async def _watched(
+        self, running: Coroutine[Any, Any, types.CallToolResult], tool: Tool, context: RequestContext
+    ) -> types.CallToolResult:
+        """Run a call of an older client until it cancels it, or, if it changes nothing, until the client is gone.
+
+        The SDK does this for calls of the newest revision, whose stream is closed. An older client tells by a request of its own, and has
+        no session here that could take the answer of a lost call later.
+        """
+        task = asyncio.create_task(running)
+        caller = _caller(context)
+        self._cancellable.setdefault(caller, set()).add(task)
+        try:
+            while not task.done():
+                await asyncio.wait([task], timeout=LOOK_SECONDS)
+                if not task.done() and tool.effect.read_only and context.request is not None and await context.request.is_disconnected():
+                    raise WorkspaceError("the client closed the connection")
+            if task.cancelled():
+                raise WorkspaceError("the client cancelled the call")
+            return task.result()
+        finally:
+            task.cancel()
+            calls = self._cancellable[caller]
+            calls.discard(task)
+            if not calls:
+                del self._cancellable[caller]
+
+    async def _cancel(self, context: RequestContext, params: types.CancelledNotificationParams) -> None:
+        """Stop a call that its client no longer wants. Where two clients could be meant, neither loses its call."""
+        calls = self._cancellable.get((str(params.request_id), _caller(context)[1]), set())
+        if len(calls) == 1:
+            next(iter(calls)).cancel()
 
     def _announce(self, paths: frozenset[str]) -> None:
         """Tell the clients that listen which resources a change of these files changed."""
@@ -192,24 +226,9 @@ class WorkspaceServer(Server[Any]):
                 await self._quiet.wait()
 
 
-async def _while_listened_to(running: Coroutine[Any, Any, Any], context: RequestContext) -> Any:
-    """Run something that changes nothing until its client is gone.
-
-    The SDK stops calls of the newest revision whose stream is closed. Those of older clients have no session here that could take the
-    answer later, so nobody needs it either.
-    """
-    request = context.request
-    if request is None or context.protocol_version in MODERN_PROTOCOL_VERSIONS:
-        return await running
-    task = asyncio.create_task(running)
-    try:
-        while not task.done():
-            await asyncio.wait([task], timeout=LOOK_SECONDS)
-            if not task.done() and await request.is_disconnected():
-                raise WorkspaceError("the client closed the connection")
-        return task.result()
-    finally:
-        task.cancel()
+def _caller(context: RequestContext) -> tuple[str, str]:
+    """By what a call of an older client is known again: its number, and the name of the client's program."""
+    return str(context.request_id), "" if context.request is None else context.request.headers.get("user-agent", "")
 
 
 def _reporter(context: RequestContext) -> Report | None:

@@ -93,17 +93,34 @@ class Environment:
 
     async def change(self, message: str, edit: Callable[[str], str]) -> Change:
         """Change the list of packages and the environment with it: both, or on an error neither."""
+        built = asyncio.Event()
+        # In a task of its own: one that is cancelled in the middle still removes what it has made.
+        changing = asyncio.create_task(self._change(message, edit, built))
+        try:
+            return await asyncio.shield(changing)
+        except asyncio.CancelledError:
+            if not built.is_set():
+                changing.cancel()
+            raise
+
+    async def _change(self, message: str, edit: Callable[[str], str], built: asyncio.Event) -> Change:
         async with self._lock:
             before = await self._text()
             after = edit(before)
             prefix = await self._build(after)
+            built.set()
 
             def replace(read: Read) -> Edits:
                 if (read(listing.FILE) or b"").decode("utf-8", "replace") != before:
                     raise WorkspaceError(f"{listing.FILE} was changed in the meantime: call again")
                 return {listing.FILE: after.encode()}
 
-            change = await self._repository.update(message, replace)
+            try:
+                change = await self._repository.update(message, replace)
+            except WorkspaceError:
+                if prefix is not None:
+                    await asyncio.to_thread(shutil.rmtree, prefix, True)
+                raise
             self._switch(prefix)
             return change
 

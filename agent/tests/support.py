@@ -60,6 +60,7 @@ class Agent:
         self._environment = environment
         self.under: list[str] = []
         """A command that runs the agent's."""
+        self.python = sys.executable
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Agent:
@@ -75,7 +76,7 @@ class Agent:
             **self._environment,
         }
         with (self.folder / "log").open("ab") as log:
-            command = [*self.under, sys.executable, "-m", "dexorder_agent"]
+            command = [*self.under, self.python, "-m", "dexorder_agent"]
             self.process = subprocess.Popen(command, env=environment, stderr=log, start_new_session=True)
         process = self.process
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from starlette.applications import Starlette
 from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import Server
 
 from dexorder_agent import memory
@@ -29,12 +30,20 @@ FIRST_REQUEST_SECONDS = 1.0
 """A start is mostly for a request that waits already."""
 
 
+class HttpProtocol(HttpToolsProtocol):
+    """The fast parser leaves spaces at the end of a header's value, which HTTP doesn't count to it."""
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take one header."""
+        super().on_header(name, value.strip(b" \t"))
+
+
 class UnixServer(Server):
     """A server whose socket appears at its place only when it is answered."""
 
     def __init__(self, app: Starlette, path: Path) -> None:
         super().__init__(
-            Config(app, log_config=None, access_log=False, lifespan="on", ws="none", http="httptools", loop="asyncio", server_header=False)
+            Config(app, log_config=None, access_log=False, lifespan="on", ws="none", http=HttpProtocol, loop="asyncio", server_header=False)
         )
         self._path = path
         self.answering = asyncio.Event()

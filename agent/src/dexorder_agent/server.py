@@ -39,6 +39,7 @@ USER_HEADER = "dexorder-user"
 """Set by whoever proxies for the agent, once it has checked who calls."""
 
 RequestContext = ServerRequestContext[Any, Any]
+Running = Coroutine[Any, Any, types.CallToolResult]
 
 
 class WorkspaceServer(Server[Any]):
@@ -58,6 +59,7 @@ class WorkspaceServer(Server[Any]):
                 "resources/list": private,
                 "resources/templates/list": private,
                 "tools/list": private,
+                "prompts/list": private,
                 "server/discover": private,
             },
             # No argument of a tool is sent as a header.
@@ -67,6 +69,7 @@ class WorkspaceServer(Server[Any]):
             on_read_resource=self._read_resource,
             on_list_tools=self._list_tools,
             on_call_tool=self._call_tool,
+            on_list_prompts=self._list_prompts,
             on_subscriptions_listen=self._listeners,
         )
         self._cancellable: dict[tuple[str, str], set[asyncio.Task[types.CallToolResult]]] = {}
@@ -114,6 +117,10 @@ class WorkspaceServer(Server[Any]):
 
     async def _list_templates(self, _: RequestContext, params: types.PaginatedRequestParams | None) -> types.ListResourceTemplatesResult:
         return types.ListResourceTemplatesResult(resource_templates=[template.listed() for template in self._templates])
+
+    async def _list_prompts(self, _: RequestContext, params: types.PaginatedRequestParams | None) -> types.ListPromptsResult:
+        """There are none; clients that ask without looking at the capabilities get an answer."""
+        return types.ListPromptsResult(prompts=[])
 
     async def _read_resource(self, _: RequestContext, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
         """Read one of the listed resources, or what a template names."""

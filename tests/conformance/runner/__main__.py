@@ -9,12 +9,13 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from support import tokens
 from support.kubectl import WORKSPACE_NAMESPACE, Kubectl
 from support.workspace import Workspace, manifest
 
-from runner import sessions, suite
+from runner import offered, sessions, suite
 
 REVISIONS = ("2026-07-28", "2025-11-25")
 STATES = ("ready", "suspended")
@@ -25,7 +26,7 @@ TOUCH = "dexorder.io/touched-at"
 def main() -> int:
     """Run, and return the exit status."""
     parser = argparse.ArgumentParser(prog="tests/conformance/run")
-    parser.add_argument("--image", required=True, help="image of the suite's server")
+    parser.add_argument("--image", help="image of the suite's server; left out: the agent itself, and what of the suite applies to it")
     parser.add_argument("--revision", choices=REVISIONS, action="append", help="only this one")
     parser.add_argument("--state", choices=STATES, action="append", help="only this one")
     parser.add_argument("--without-sessions", action="store_true", help="the server keeps no sessions, as the agent keeps none")
@@ -42,14 +43,16 @@ def main() -> int:
                 results = suite.FOLDER / "results" / f"{revision}-{state}"
                 shutil.rmtree(results, ignore_errors=True)
                 with suite.address(gateway, token) as url:
-                    result = suite.run(f"{url}/mcp", revision, results)
+                    only = () if options.image else offered.SCENARIOS[revision]
+                    excused = frozenset[str]() if options.image else offered.NEED_A_TOOL
+                    result = suite.run(f"{url}/mcp", revision, results, only, excused)
                 made.wait("Ready")
                 woken = touch(made) != before
                 if woken != (state == "suspended"):
                     raise RuntimeError(f"the workspace was {state}, and the gateway {'woke' if woken else 'did not wake'} it")
                 rows.append(row(revision, state, result))
                 details += describe(f"{revision} {state}", result)
-    if "2025-11-25" in (options.revision or REVISIONS):
+    if options.image and "2025-11-25" in (options.revision or REVISIONS):
         checks = list(sessions.check(gateway, Kubectl(WORKSPACE_NAMESPACE)))
         rows.append(f"sessions of the gateway: {sum(held for _, held in checks)} of {len(checks)} properties hold")
         details += [f"FAILED sessions: {what}" for what, held in checks if not held]
@@ -91,14 +94,16 @@ def touch(made: Workspace) -> str | None:
 
 
 @contextmanager
-def workspace(image: str, *, sessions: bool) -> Iterator[tuple[Workspace, str]]:
-    """A workspace with the suite's server in the agent's place, which is removed in the end with its claim."""
+def workspace(image: str | None, *, sessions: bool) -> Iterator[tuple[Workspace, str]]:
+    """A workspace, with the suite's server in the agent's place if there is an image of it; removed in the end with its claim."""
     user = f"conformance-{secrets.token_hex(4)}"
     kubectl = Kubectl(WORKSPACE_NAMESPACE)
     made = Workspace(kubectl, user, user)
     environment = [{"name": "CONFORMANCE_SESSIONS", "value": "yes" if sessions else "no"}]
     # Running starts it without a request; Auto keeps it as it is until it is idle.
-    spec = {"operatingMode": "Running", "template": {"image": image, "env": environment}}
+    spec: dict[str, Any] = {"operatingMode": "Running"}
+    if image is not None:
+        spec["template"] = {"image": image, "env": environment}
     kubectl.apply(manifest(user, user, **spec))
     try:
         made.wait("Ready")

@@ -1,7 +1,7 @@
-"""Runs inside an agent's container: times the agent's process from its start to its first MCP answer.
+"""Runs inside an agent's container: times the agent from its start to its first MCP answer, and measures it at rest.
 
-Prints the seconds of each round as one line of JSON. It uses the standard library alone, and what the container's own
-agent was started with.
+Prints the seconds of each round and the memory in MiB as one line of JSON. It uses the standard library alone, and what
+the container's own agent was started with.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pathlib import Path
 ROOT = Path("/tmp/agent-alone")  # noqa: S108 - the container's own scratch volume
 SOCKET = ROOT / "agent.sock"
 REVISION = "2026-07-28"
+REST_SECONDS = 3.0
 
 
 class UnixConnection(HTTPConnection):
@@ -59,8 +60,19 @@ def answered() -> bool:
         connection.close()
 
 
-def one_start() -> float:
-    """Start the agent, ask until it answers, stop it."""
+def at_rest(pid: int) -> float:
+    """The memory of the agent and what came from it, shared pages counted once, when its start is over."""
+    time.sleep(REST_SECONDS)
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    rollups = [Path(f"/proc/{process}/smaps_rollup").read_text() for process in (pid, *children)]
+    return (
+        sum(int(line.split()[1]) for rollup in rollups for line in rollup.splitlines() if line.startswith("Pss:"))
+        / 1024
+    )
+
+
+def one_start() -> tuple[float, float]:
+    """Start the agent, ask until it answers, look at it when it rests, stop it; the seconds and the memory."""
     environment = {
         **os.environ,
         "DEXORDER_AGENT_SOCKET": str(SOCKET),
@@ -74,7 +86,8 @@ def one_start() -> float:
                 message = f"the agent ended with {agent.returncode}"
                 raise RuntimeError(message)
             time.sleep(0.005)
-        return time.perf_counter() - began
+        seconds = time.perf_counter() - began
+        return seconds, at_rest(agent.pid)
     finally:
         agent.send_signal(signal.SIGTERM)
         agent.wait(timeout=30)
@@ -86,9 +99,9 @@ def main() -> None:
     shutil.rmtree(ROOT, ignore_errors=True)
     ROOT.mkdir(parents=True)
     shutil.copytree(os.environ["DEXORDER_REPOSITORY"], ROOT / "repository")
-    times = [one_start() for _ in range(int(sys.argv[1]))]
+    rounds = [one_start() for _ in range(int(sys.argv[1]))]
     shutil.rmtree(ROOT)
-    print(json.dumps(times))
+    print(json.dumps({"seconds": [seconds for seconds, _ in rounds], "memory_mib": [memory for _, memory in rounds]}))
 
 
 if __name__ == "__main__":

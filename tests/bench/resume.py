@@ -47,6 +47,7 @@ class Times:
     workspace: list[float] = field(default_factory=list)
     bare_pod: list[float] = field(default_factory=list)
     agent_alone: list[float] = field(default_factory=list)
+    agent_memory: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -147,13 +148,13 @@ def time_resume(user: User) -> float:
         return time.perf_counter() - began
 
 
-def time_agent_alone(bare: Bare, rounds: int) -> list[float]:
-    """Run the agent a second time in the bare pod, on a copy of the repository and another socket."""
+def time_agent_alone(bare: Bare, rounds: int) -> tuple[list[float], list[float]]:
+    """Run the agent a second time in the bare pod, with a copy of the repository; seconds, and MiB at rest."""
     script = (HERE / "agent_alone.py").read_text()
     command = ["exec", "--stdin", BARE, "--container", "agent", "--", "python3", "-", str(rounds)]
     printed = bare.kubectl.run(*command, stdin=script, timeout=300)
-    times: list[float] = json.loads(printed.splitlines()[-1])
-    return times
+    told: dict[str, list[float]] = json.loads(printed.splitlines()[-1])
+    return told["seconds"], told["memory_mib"]
 
 
 def measure(user: User, rounds: int, client: httpx2.Client) -> Times:
@@ -178,7 +179,7 @@ def measure(user: User, rounds: int, client: httpx2.Client) -> Times:
                 times.workspace.append(time_resume(user))
             print(f"round {number + 1}: {times.workspace[-1]:.3f} s, bare pod {times.bare_pod[-1]:.3f} s", flush=True)
             workspace.wait("Ready")
-        times.agent_alone = time_agent_alone(bare, rounds)
+        times.agent_alone, times.agent_memory = time_agent_alone(bare, rounds)
     finally:
         bare.remove()
     return times
@@ -213,13 +214,16 @@ def main() -> None:
     }
     ratios = [ours / bare for ours, bare in zip(times.workspace, times.bare_pod, strict=True)]
     ratio = rows["workspace"]["median"] / rows["bare_pod"]["median"]
+    memory = summary(times.agent_memory)
     result = {"seconds": rows, "ratio": round(ratio, 3), "ratio_of_pairs": summary(ratios), "goal": GOAL}
+    result["agent_memory_mib"] = memory
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     RESULT.write_text(json.dumps(result, indent=2) + "\n")
 
     print(f"\n{'seconds':<14}{'median':>8}{'least':>8}{'most':>8}")
     for name, row in rows.items():
         print(f"{name.replace('_', ' '):<14}{row['median']:>8.3f}{row['least']:>8.3f}{row['most']:>8.3f}")
+    print(f"memory of the agent at rest: {memory['median']:.1f} MiB")
     print(f"ratio of the medians: {ratio:.2f} (goal: at most {GOAL}); written to {RESULT}")
 
 

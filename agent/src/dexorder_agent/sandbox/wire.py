@@ -28,7 +28,10 @@ def unpack_lengths(head: bytes, max_bytes: int) -> tuple[int, int]:
 
 def unpack(header: bytes, blobs: bytes) -> tuple[dict[str, Any], list[bytes]]:
     """Take a message apart; a ValueError if it isn't one."""
-    decoded = json.loads(header)
+    try:
+        decoded = json.loads(header)
+    except RecursionError:
+        raise ValueError("the header is nested too deeply") from None
     sizes = decoded.get("sizes") if isinstance(decoded, dict) else None
     if not isinstance(sizes, list) or not all(type(size) is int and size >= 0 for size in sizes) or sum(sizes) != len(blobs):
         raise ValueError("sizes don't match")

@@ -20,6 +20,6 @@ pub mod telemetry;
 mod wake;
 mod workspaces;
 
-pub use chat::LlmStartError;
+pub use chat::WebError;
 pub use dexorder_oidc::FetchError;
 pub use identity::SignerError;

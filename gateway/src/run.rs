@@ -50,7 +50,7 @@ impl RunError {
         match self {
             Self::Config(_)
             | Self::Log(_)
-            | Self::Start(StartError::Keys(_) | StartError::Signer(_) | StartError::Llm(_)) => {
+            | Self::Start(StartError::Keys(_) | StartError::Signer(_) | StartError::Web(_)) => {
                 BAD_CONFIGURATION
             }
             Self::Start(StartError::Listen { .. }) | Self::Cluster(_) | Self::Signals(_) => 1,

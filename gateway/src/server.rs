@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{self, App};
-use crate::chat::LlmStartError;
+use crate::chat::WebError;
 use crate::config::Config;
 use crate::identity::SignerError;
 use crate::management;
@@ -36,9 +36,9 @@ pub enum StartError {
     /// The signing key can't be used.
     #[error(transparent)]
     Signer(#[from] SignerError),
-    /// The chat's model can't be used.
+    /// The chat's model or a server of its tools can't be used.
     #[error(transparent)]
-    Llm(#[from] LlmStartError),
+    Web(#[from] WebError),
     /// A port can't be opened.
     #[error("can't listen on {address}: {source}")]
     Listen {

@@ -65,7 +65,8 @@ def test_the_official_client_gets_what_the_tool_gives_and_the_turn_is_kept(
     assert json.loads(kept[1]["tool_calls"][0]["result"])["outputs"] == outputs
     assert kept[2]["content"] == text
     assert kept[2]["turn"]["state"] == "complete"
-    assert len({message["key"] for message in kept}) == 1
+    key = kept[0]["key"]
+    assert [message["key"] for message in kept] == [key, f"{key}.end", f"{key}.end"]
 
 
 def test_the_official_client_streams_and_names_the_conversation_itself(

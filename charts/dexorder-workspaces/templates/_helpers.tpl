@@ -66,12 +66,20 @@ chat:
 {{- if not .baseUrl }}{{ fail "gateway.chat.baseUrl is empty: give the URL of the provider's API, such as https://api.openai.com/v1" }}{{ end -}}
 {{- if not .model }}{{ fail "gateway.chat.model is empty: give the provider's name of the model" }}{{ end -}}
 {{- end -}}
-{{- range $name, $value := omit . "apiKeySecret" "tiers" }}
+{{- range $name, $value := omit . "apiKeySecret" "tiers" "servers" }}
 {{ $name }}: {{ if kindIs "string" $value }}{{ $value | quote }}{{ else }}{{ int64 $value }}{{ end }}
 {{- end }}
 {{- if .apiKeySecret.name }}
 apiKeyFile: /etc/dexorder/chat-key/key
 {{- end }}
+servers:
+  {{- range .servers }}
+  - {{- omit . "credentialSecret" | toYaml | nindent 4 }}
+    {{- if .credentialSecret }}
+    credentialFile: /etc/dexorder/servers/{{ .name }}/credential
+    {{- end }}
+  {{- else }} []
+  {{- end }}
 tiers:
   {{- range $tier, $model := .tiers }}
   {{ $tier }}:

@@ -7,9 +7,12 @@ use std::time::Duration;
 use futures::future::join_all;
 use serde_json::{Value, json};
 
+use super::cache::Memory;
+use super::wire::McpError;
 use super::workspace::UserWorkspace;
 
-const SUMMARY: &str = "context://conversation-summary";
+/// The summary of what was talked about.
+pub(crate) const SUMMARY: &str = "context://conversation-summary";
 
 /// The resources in the order of the prompt: what changes least comes first. The number is the importance; what is
 /// less important is cut first.
@@ -21,6 +24,17 @@ const RESOURCES: [(&str, u8); 6] = [
     ("context://workspace-state", 3),
     (SUMMARY, 4),
 ];
+
+/// Their addresses.
+pub(crate) const URIS: [&str; 6] = {
+    let mut uris = [""; 6];
+    let mut place = 0;
+    while place < uris.len() {
+        uris[place] = RESOURCES[place].0;
+        place += 1;
+    }
+    uris
+};
 
 const PREAMBLE: &str = "You are the assistant of a trading platform. You work in one user's own workspace: their \
 indicators and strategies in Python, price series, notes, and the tools to run and change them.\n\
@@ -43,10 +57,15 @@ struct Part {
 }
 
 impl Context {
-    /// Reads all resources at once. One that fails or is slow is left out.
-    pub(crate) async fn read(workspace: &UserWorkspace, within: Duration, budget: usize) -> Self {
+    /// Reads all resources at once, those that are kept from there. One that fails or is slow is left out.
+    pub(crate) async fn read(
+        workspace: &UserWorkspace,
+        memory: &Memory,
+        within: Duration,
+        budget: usize,
+    ) -> Self {
         let reads = RESOURCES.map(|(uri, importance)| async move {
-            let text = workspace.read(uri, within).await.map_err(|error| error.to_string());
+            let text = read(workspace, memory, uri, within).await.map_err(|error| error.to_string());
             (uri, importance, text)
         });
         Self::fitted(join_all(reads).await, budget)
@@ -126,6 +145,22 @@ impl Context {
             self.missing().map(|(uri, why)| json!({"uri": uri, "reason": why})).collect();
         json!({"used": used, "leftOut": left_out})
     }
+}
+
+async fn read(
+    workspace: &UserWorkspace,
+    memory: &Memory,
+    uri: &str,
+    within: Duration,
+) -> Result<String, McpError> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    if let Some(kept) = memory.get(uri) {
+        return Ok(text(&kept));
+    }
+    let moment = memory.moment();
+    let answer = workspace.read(uri, within).await?;
+    memory.put(uri, &answer, moment);
+    Ok(text(&answer.value))
 }
 
 #[cfg(test)]

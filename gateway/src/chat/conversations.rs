@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use super::error::ChatError;
 use super::history;
-use super::workspace::{ToolResult, UserWorkspace};
+use super::wire::ToolResult;
+use super::workspace::UserWorkspace;
 
 const WITHIN: Duration = Duration::from_mins(1);
 
@@ -31,12 +32,14 @@ pub(crate) async fn list(workspace: &UserWorkspace) -> Result<Value, ChatError> 
     Ok(json!({"object": "list", "data": conversations}))
 }
 
-/// The newest messages of a conversation.
+/// The newest messages of a conversation. A turn that nothing came of and that does not run here is shown as interrupted.
 pub(crate) async fn read(workspace: &UserWorkspace, id: &str, last: usize) -> Result<Value, ChatError> {
     let (messages, total) = history::read(workspace, id, last).await?;
     if total == 0 {
         return Err(ChatError::Conversation(id.to_owned()));
     }
+    let chat = &workspace.app.chat;
+    let messages = history::shown(&messages, |turn| chat.runs(&workspace.user, turn));
     Ok(json!({"id": id, "object": "conversation", "total": total, "messages": messages}))
 }
 

@@ -7,7 +7,7 @@ use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
 use super::llm::LlmError;
-use super::workspace::McpError;
+use super::wire::McpError;
 use crate::refusal::Refusal;
 
 /// A failure. The texts are for the user's client.
@@ -23,6 +23,10 @@ pub(crate) enum ChatError {
     Conversation(String),
     #[error("too many turns of this user run at once: wait until one has ended")]
     TooManyTurns,
+    #[error("this very turn runs already: ask again for what comes of it")]
+    TurnRunning,
+    #[error("the Idempotency-Key was used for another message: give each message a key of its own")]
+    KeyReused,
     #[error("{0}")]
     Llm(#[from] LlmError),
     #[error("the workspace could not {what}: {error}")]
@@ -52,6 +56,8 @@ impl ChatError {
             Self::Request { .. } => StatusCode::BAD_REQUEST,
             Self::Model(_) | Self::Conversation(_) => StatusCode::NOT_FOUND,
             Self::TooManyTurns => StatusCode::TOO_MANY_REQUESTS,
+            Self::TurnRunning => StatusCode::CONFLICT,
+            Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Llm(LlmError::Busy { .. }) | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
             Self::Llm(_) | Self::Workspace { .. } => StatusCode::BAD_GATEWAY,
             Self::TooLong(_) => StatusCode::GATEWAY_TIMEOUT,
@@ -66,6 +72,8 @@ impl ChatError {
             Self::Model(_) => "model_not_found",
             Self::Conversation(_) => "conversation_not_found",
             Self::TooManyTurns => "too_many_turns",
+            Self::TurnRunning => "turn_running",
+            Self::KeyReused => "idempotency_key_reused",
             Self::Llm(LlmError::Busy { .. }) => "model_busy",
             Self::Llm(LlmError::Refused { .. }) => "model_refused",
             Self::Llm(_) => "model_unavailable",
@@ -103,7 +111,7 @@ impl ChatError {
                 }
             }
         }
-        if matches!(self, Self::TooManyTurns | Self::ShuttingDown) {
+        if matches!(self, Self::TooManyTurns | Self::TurnRunning | Self::ShuttingDown) {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("2"));
         }
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

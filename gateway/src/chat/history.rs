@@ -1,152 +1,21 @@
-//! Turns as they are kept in the workspace: written once by an idempotency key, and read back into the prompt.
+//! Turns as the workspace keeps them, read back: into the prompt, to a client, and in answer to a request that comes
+//! again.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::time::sleep;
 
 use super::error::ChatError;
-use super::llm::{Call, Message, Usage};
-use super::summary::{Forgotten, Summary};
+use super::llm::{Call, Message, Stop, Usage};
+use super::record::{END, OPEN, SUMMARISED, UNREADABLE};
+use super::summary::Forgotten;
 use super::workspace::UserWorkspace;
 
 /// How many of the newest messages are read back.
-const LAST: usize = 1000;
+pub(crate) const LAST: usize = 1000;
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
-const SAVE_TIMEOUT: Duration = Duration::from_secs(30);
-const SAVE_TRIES: u32 = 5;
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-/// The agent's bound of a message, with room for the rest of it.
-const MOST_CONTENT: usize = 450_000;
-/// Under this name stand arguments that were no JSON object.
-const UNREADABLE: &str = "unreadable";
-/// Under this name a turn says how many of the conversation's messages the summary covers from then on.
-const SUMMARISED: &str = "summarised";
 
-/// How a turn ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
-    Complete,
-    /// The client or the gateway left before the end.
-    Interrupted,
-    Failed(String),
-}
-
-/// A turn to keep.
-pub(crate) struct Record<'a> {
-    pub(crate) conversation: &'a str,
-    pub(crate) turn: &'a str,
-    pub(crate) messages: &'a [Message],
-    pub(crate) ending: &'a Ending,
-    pub(crate) model: &'a str,
-    pub(crate) usage: Usage,
-    pub(crate) rounds: usize,
-    /// A new summary of what was talked about.
-    pub(crate) summary: Option<&'a Summary>,
-}
-
-impl Record<'_> {
-    /// Writes the turn. Tried again as often as the workspace does not answer: the key makes it stand there once.
-    pub(crate) async fn save(&self, workspace: &UserWorkspace) -> Result<(), String> {
-        let state = if *self.ending == Ending::Complete { "complete" } else { "interrupted" };
-        let mut arguments = json!({
-            "conversation": self.conversation,
-            "idempotency_key": self.turn,
-            "messages": self.lines(),
-            "state": state,
-            "usage": {
-                "model": self.model,
-                "input_tokens": self.usage.input,
-                "output_tokens": self.usage.output,
-            },
-        });
-        if let Some(summary) = self.summary {
-            arguments["summary"] = Value::from(summary.text.as_str());
-        }
-        let (mut pause, mut tries) = (FIRST_PAUSE, 1);
-        loop {
-            let error = match workspace.call("append_conversation", &arguments, SAVE_TIMEOUT).await {
-                Ok(result) if result.failed => return Err(result.text),
-                Ok(_) => return Ok(()),
-                Err(error) => error,
-            };
-            if tries == SAVE_TRIES {
-                return Err(error.to_string());
-            }
-            tracing::warn!(%error, tries, "a turn could not be saved and is tried again");
-            sleep(pause).await;
-            pause *= 2;
-            tries += 1;
-        }
-    }
-
-    fn lines(&self) -> Vec<Value> {
-        let results: HashMap<&str, &Message> = self
-            .messages
-            .iter()
-            .filter_map(|message| match message {
-                Message::Result { call, .. } => Some((call.as_str(), message)),
-                _ => None,
-            })
-            .collect();
-        let mut lines: Vec<Value> =
-            self.messages.iter().filter_map(|message| line(message, &results)).collect();
-        // What is kept of the turn as a whole stands on the last line, which is the assistant's.
-        if !matches!(self.messages.last(), Some(Message::Assistant { calls, .. }) if calls.is_empty()) {
-            lines.push(json!({"role": "assistant", "content": ""}));
-        }
-        let (status, reason) = match self.ending {
-            Ending::Complete => ("complete", None),
-            Ending::Interrupted => ("interrupted", None),
-            Ending::Failed(why) => ("failed", Some(why)),
-        };
-        if let Some(last) = lines.last_mut() {
-            last["data"] = json!({
-                "status": status, "reason": reason, "rounds": self.rounds, "cached_tokens": self.usage.cached,
-            });
-            if let Some(summary) = self.summary {
-                last["data"][SUMMARISED] = Value::from(summary.covers);
-            }
-        }
-        lines
-    }
-}
-
-/// A message as the agent keeps it: results stand beside their calls.
-fn line(message: &Message, results: &HashMap<&str, &Message>) -> Option<Value> {
-    match message {
-        Message::User(text) => Some(json!({"role": "user", "content": bounded(text)})),
-        Message::Assistant { text, calls } => {
-            let mut line = json!({"role": "assistant", "content": bounded(text)});
-            if !calls.is_empty() {
-                line["tool_calls"] = calls.iter().map(|call| kept_call(call, results)).collect();
-            }
-            Some(line)
-        }
-        Message::Result { .. } => None,
-    }
-}
-
-fn kept_call(call: &Call, results: &HashMap<&str, &Message>) -> Value {
-    let arguments = match serde_json::from_str(&call.arguments) {
-        Ok(arguments @ Value::Object(_)) => arguments,
-        _ if call.arguments.trim().is_empty() => json!({}),
-        _ => json!({UNREADABLE: bounded(&call.arguments)}),
-    };
-    let mut kept = json!({"id": call.id, "name": call.name, "arguments": arguments});
-    if let Some(Message::Result { content, failed, .. }) = results.get(call.id.as_str()) {
-        kept["result"] = Value::from(bounded(content));
-        kept["is_error"] = Value::from(*failed);
-    }
-    kept
-}
-
-fn bounded(text: &str) -> &str {
-    &text[..text.floor_char_boundary(MOST_CONTENT)]
-}
-
-/// The conversation as the workspace keeps it, newest messages last.
+/// The conversation as the workspace keeps it, newest messages last, and how many there are in all.
 pub(crate) async fn read(
     workspace: &UserWorkspace,
     conversation: &str,
@@ -172,6 +41,147 @@ pub(crate) async fn read(
     }
 }
 
+/// The lines of one turn.
+struct Kept<'a> {
+    turn: &'a str,
+    /// What was written under the turn's own key: what the user said, or all of it.
+    begin: Vec<&'a Value>,
+    /// What came of each run of the turn.
+    runs: Vec<(&'a str, Vec<&'a Value>)>,
+}
+
+/// The turns in the order in which they began. A line without a key is a turn of its own.
+fn turns(lines: &[Value]) -> Vec<Kept<'_>> {
+    let mut turns: Vec<Kept<'_>> = Vec::new();
+    for line in lines {
+        let key = line["key"].as_str().unwrap_or_default();
+        let (turn, end) = match key.rsplit_once(END) {
+            Some((turn, rest)) if rest.is_empty() || rest.starts_with('.') => (turn, Some(key)),
+            _ => (key, None),
+        };
+        // Mostly it is the last one.
+        let known = turns.iter().rposition(|kept| !turn.is_empty() && kept.turn == turn);
+        let place = known.unwrap_or_else(|| {
+            turns.push(Kept { turn, begin: Vec::new(), runs: Vec::new() });
+            turns.len() - 1
+        });
+        let kept = &mut turns[place];
+        match end {
+            None => kept.begin.push(line),
+            Some(end) => match kept.runs.iter_mut().find(|(key, _)| *key == end) {
+                Some((_, lines)) => lines.push(line),
+                None => kept.runs.push((end, vec![line])),
+            },
+        }
+    }
+    turns
+}
+
+fn completes(lines: &[&Value]) -> bool {
+    lines.last().is_some_and(|last| last["turn"]["state"] == "complete")
+}
+
+impl<'a> Kept<'a> {
+    /// How many lines the turn has.
+    fn count(&self) -> u64 {
+        (self.begin.len() + self.runs.iter().map(|(_, lines)| lines.len()).sum::<usize>()) as u64
+    }
+
+    /// The lines that count: those of the run that came to an end, else of the last one.
+    fn lines(&self) -> Vec<&'a Value> {
+        let Some(last) = self.runs.last() else { return self.begin.clone() };
+        let best = self.runs.iter().find(|(_, lines)| completes(lines)).unwrap_or(last);
+        let said = self.begin.iter().filter(|line| line["role"] == "user");
+        said.chain(&best.1).copied().collect()
+    }
+
+    /// Nothing has come of it: it runs, or was interrupted by something that left nobody to say so.
+    fn open(&self) -> bool {
+        self.runs.is_empty() && self.begin.last().is_some_and(|line| line["data"]["status"] == OPEN)
+    }
+
+    fn messages(&self) -> Vec<Message> {
+        let mut messages = messages(&self.lines());
+        if self.open() {
+            messages.push(Message::Assistant { text: "[interrupted]".to_owned(), calls: Vec::new() });
+        }
+        messages
+    }
+}
+
+/// A turn that is known already.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Known {
+    /// It came to its end, with this.
+    Complete(Box<Answered>),
+    /// It was run so often, to no end.
+    Unfinished { runs: usize },
+}
+
+/// What came of a turn that is kept.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Answered {
+    pub(crate) messages: Vec<Message>,
+    pub(crate) model: String,
+    pub(crate) usage: Usage,
+    pub(crate) stop: Stop,
+}
+
+/// A turn of this name, with what the user said in it.
+pub(crate) fn find(lines: &[Value], turn: &str) -> Option<(String, Known)> {
+    let turns = turns(lines);
+    let kept = turns.iter().find(|kept| kept.turn == turn)?;
+    let lines = kept.lines();
+    let said = lines.iter().find(|line| line["role"] == "user");
+    let said = said.and_then(|line| line["content"].as_str()).unwrap_or_default().to_owned();
+    if !completes(&lines) {
+        return Some((said, Known::Unfinished { runs: kept.runs.len() }));
+    }
+    let last = lines.last().copied().unwrap_or(&Value::Null);
+    let number = |value: &Value| value.as_u64().unwrap_or_default();
+    let spent = &last["turn"]["usage"];
+    let answered = Answered {
+        messages: kept.messages(),
+        model: spent["model"].as_str().unwrap_or_default().to_owned(),
+        usage: Usage {
+            input: number(&spent["input_tokens"]),
+            output: number(&spent["output_tokens"]),
+            cached: number(&last["data"]["cached_tokens"]),
+        },
+        stop: Stop::named(last["data"]["stop"].as_str().unwrap_or_default()),
+    };
+    Some((said, Known::Complete(Box::new(answered))))
+}
+
+/// The lines as a client sees them: each turn once, under one key. `runs` tells whether a turn runs now; one that
+/// doesn't and has no end is shown as interrupted.
+pub(crate) fn shown(lines: &[Value], runs: impl Fn(&str) -> bool) -> Vec<Value> {
+    let mut shown = Vec::new();
+    for kept in turns(lines) {
+        let first = shown.len();
+        shown.extend(kept.lines().into_iter().cloned());
+        for line in &mut shown[first..] {
+            if !kept.turn.is_empty() {
+                line["key"] = Value::from(kept.turn);
+            }
+            if line["data"]["status"] == OPEN
+                && let Some(line) = line.as_object_mut()
+            {
+                line.remove("data");
+                line.remove("turn");
+            }
+        }
+        if kept.open() && !runs(kept.turn) {
+            let time = shown.last().map(|line| line["time"].clone());
+            shown.push(json!({
+                "time": time, "key": kept.turn, "role": "assistant", "content": "",
+                "turn": {"state": "interrupted"}, "data": {"status": "interrupted"},
+            }));
+        }
+    }
+    shown
+}
+
 /// What the prompt gets of the earlier turns.
 #[derive(Debug, Default)]
 pub(crate) struct Earlier {
@@ -182,23 +192,13 @@ pub(crate) struct Earlier {
     pub(crate) forgotten: Option<Forgotten>,
 }
 
-/// The earlier turns of a conversation, as many of the newest as the budget holds.
-pub(crate) async fn earlier(
-    workspace: &UserWorkspace,
-    conversation: &str,
-    budget: usize,
-) -> Result<Earlier, ChatError> {
-    let (lines, total) = read(workspace, conversation, LAST).await?;
-    Ok(fitted(&lines, total.saturating_sub(lines.len() as u64), budget))
-}
-
-/// `first`: the number of the first line in the conversation.
-fn fitted(lines: &[Value], first: u64, budget: usize) -> Earlier {
-    // A turn is what was written under one key.
-    let turns: Vec<&[Value]> = lines.chunk_by(|a, b| !a["key"].is_null() && a["key"] == b["key"]).collect();
+/// The earlier turns of a conversation but one, as many of the newest as the budget holds. `first`: the number of the
+/// first line in the conversation.
+pub(crate) fn earlier(lines: &[Value], first: u64, budget: usize, but: &str) -> Earlier {
+    let turns: Vec<Kept<'_>> = turns(lines).into_iter().filter(|kept| kept.turn != but).collect();
     let (mut left, mut kept) = (budget, Vec::new());
     for turn in turns.iter().rev() {
-        let messages = messages(turn);
+        let messages = turn.messages();
         let size: usize = messages.iter().map(size).sum();
         if size > left {
             break;
@@ -210,9 +210,9 @@ fn fitted(lines: &[Value], first: u64, budget: usize) -> Earlier {
     let known = lines.iter().filter_map(|line| line["data"][SUMMARISED].as_u64()).max().unwrap_or_default();
     let mut forgotten = Forgotten { messages: Vec::new(), covers: first };
     for turn in &turns[..dropped] {
-        forgotten.covers += turn.len() as u64;
+        forgotten.covers += turn.count();
         if forgotten.covers > known {
-            forgotten.messages.extend(messages(turn));
+            forgotten.messages.extend(turn.messages());
         }
     }
     // A summary for each turn that leaves the prompt would cost more than it tells.
@@ -235,7 +235,7 @@ fn size(message: &Message) -> usize {
 }
 
 /// The messages of one turn. The file is the user's own and may have been edited: each call gets one result.
-fn messages(turn: &[Value]) -> Vec<Message> {
+fn messages(turn: &[&Value]) -> Vec<Message> {
     let mut messages = Vec::new();
     for line in turn {
         let content = line["content"].as_str().unwrap_or_default().to_owned();
@@ -287,19 +287,24 @@ fn known_result(call: &Call, kept: &Value) -> Message {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chat::record::{Ending, Record};
 
-    fn turn(ending: &Ending, messages: &[Message]) -> Vec<Value> {
-        let record = Record {
-            conversation: "c",
-            turn: "t",
-            messages,
-            ending,
-            model: "m",
-            usage: Usage { input: 5, output: 6, cached: 1 },
-            rounds: 2,
-            summary: None,
-        };
-        record.lines()
+    /// The lines of a turn as the agent keeps them after both steps.
+    fn turn(key: &str, ending: &Ending, messages: &[Message]) -> Vec<Value> {
+        let usage = Usage { input: 5, output: 6, cached: 1 };
+        let (stop, rounds, summary) = (Stop::Length, 2, None);
+        let record = Record { messages, ending, model: "m", usage, stop, rounds, summary };
+        let mut lines = record.lines();
+        for (place, line) in lines.iter_mut().enumerate() {
+            let end = if place == 0 { "" } else { END };
+            line["key"] = Value::from(format!("{key}{end}"));
+        }
+        lines[0]["data"] = json!({"status": OPEN});
+        lines[0]["turn"] = json!({"state": "interrupted"});
+        let state = if *ending == Ending::Complete { "complete" } else { "interrupted" };
+        let spent = json!({"model": "m", "input_tokens": 5, "output_tokens": 6});
+        lines.last_mut().unwrap()["turn"] = json!({"state": state, "usage": spent});
+        lines
     }
 
     fn called() -> Vec<Message> {
@@ -315,24 +320,66 @@ mod tests {
         ]
     }
 
+    fn all(lines: &[Value]) -> Vec<Message> {
+        earlier(lines, 0, 10_000, "").messages
+    }
+
     #[test]
     fn a_turn_is_read_back_as_it_was() {
-        let lines = turn(&Ending::Complete, &called());
+        let lines = turn("t", &Ending::Complete, &called());
         assert_eq!(lines.len(), 3);
         assert_eq!(lines[2]["data"]["status"], "complete");
         assert_eq!(lines[1]["tool_calls"][1]["result"], "of b");
-        assert_eq!(messages(&lines), called());
+        assert_eq!(all(&lines), called());
     }
 
     #[test]
     fn an_interrupted_turn_says_so_and_a_call_without_result_gets_one() {
-        let lines = turn(&Ending::Interrupted, &called()[..3]);
+        let lines = turn("t", &Ending::Interrupted, &called()[..3]);
         assert_eq!(lines.len(), 3);
         assert_eq!(lines[2]["data"]["status"], "interrupted");
-        let read = messages(&lines);
+        let read = all(&lines);
         assert_eq!(read.len(), 5);
         assert!(matches!(&read[3], Message::Result { failed: true, .. }));
         assert_eq!(read[4], Message::Assistant { text: "[interrupted]".into(), calls: vec![] });
+    }
+
+    #[test]
+    fn a_turn_that_nothing_came_of_is_shown_as_interrupted_once_unless_it_runs() {
+        let mut lines = turn("t1", &Ending::Complete, &called());
+        lines.truncate(1);
+        lines.extend(turn("t2", &Ending::Complete, &called()));
+        let seen = shown(&lines, |_| false);
+        let states: Vec<&Value> = seen.iter().map(|line| &line["data"]["status"]).collect();
+        assert_eq!(
+            states,
+            [&Value::Null, &json!("interrupted"), &Value::Null, &Value::Null, &json!("complete")]
+        );
+        assert!(seen[..2].iter().all(|line| line["key"] == "t1"));
+        assert!(seen[2..].iter().all(|line| line["key"] == "t2"));
+        assert_eq!(shown(&lines, |turn| turn == "t1").len(), 4);
+        assert_eq!(all(&lines)[1], Message::Assistant { text: "[interrupted]".into(), calls: vec![] });
+    }
+
+    #[test]
+    fn a_turn_that_was_run_again_counts_once_with_the_run_that_came_to_its_end() {
+        let mut lines = turn("t", &Ending::Interrupted, &called()[..1]);
+        assert_eq!(find(&lines, "t").unwrap().1, Known::Unfinished { runs: 1 });
+        assert_eq!(find(&lines, "other"), None);
+        // Another turn began meanwhile: the order is that of what the user said.
+        lines.extend(turn("u", &Ending::Complete, &called()));
+        let mut again = turn("t", &Ending::Complete, &called());
+        for line in &mut again[1..] {
+            line["key"] = json!("t.end.1");
+        }
+        lines.extend_from_slice(&again[1..]);
+        assert_eq!(all(&lines), [called(), called()].concat());
+        assert_eq!(shown(&lines, |_| false).len(), 6);
+        let (said, known) = find(&lines, "t").unwrap();
+        let Known::Complete(answered) = known else { panic!("{known:?}") };
+        assert_eq!((said.as_str(), answered.messages.as_slice()), ("hello", called().as_slice()));
+        assert_eq!((answered.usage.total(), answered.stop), (11, Stop::Length));
+        assert_eq!(earlier(&lines, 0, 10_000, "t").messages, called());
     }
 
     #[test]
@@ -342,9 +389,9 @@ mod tests {
             Message::User("go".into()),
             Message::Assistant { text: String::new(), calls: vec![call.clone()] },
         ];
-        let lines = turn(&Ending::Complete, &asked);
+        let lines = turn("t", &Ending::Complete, &asked);
         assert!(lines[1]["tool_calls"][0]["arguments"].is_object());
-        assert!(matches!(&messages(&lines)[1], Message::Assistant { calls, .. } if calls[0] == call));
+        assert!(matches!(&all(&lines)[1], Message::Assistant { calls, .. } if calls[0] == call));
     }
 
     #[test]
@@ -354,12 +401,12 @@ mod tests {
             line("1", "user", 10),
             line("1", "assistant", 10),
             line("2", "user", 10),
-            line("2", "assistant", 10),
+            line("2.end", "assistant", 10),
             line("3", "user", 10),
-            line("3", "assistant", 10),
+            line("3.end", "assistant", 10),
         ];
         let count = |budget| {
-            let earlier = fitted(&lines, 0, budget);
+            let earlier = earlier(&lines, 0, budget, "");
             (earlier.messages.len(), earlier.dropped)
         };
         assert_eq!(count(60), (6, 0));
@@ -372,7 +419,7 @@ mod tests {
     fn what_is_not_shown_any_more_is_summarised_once() {
         let line = |key: &str| json!({"key": key, "role": "user", "content": "x".repeat(10)});
         let mut lines = vec![line("1"), line("2"), line("3"), line("4")];
-        let forgotten = |lines: &[Value], first| fitted(lines, first, 20).forgotten;
+        let forgotten = |lines: &[Value], first| earlier(lines, first, 20, "").forgotten;
         let first = forgotten(&lines, 100).unwrap();
         assert_eq!((first.messages.len(), first.covers), (2, 102));
         lines[3]["data"] = json!({SUMMARISED: 102});

@@ -2,21 +2,28 @@
 //! the context and keeps the history; the gateway keeps nothing.
 
 mod ag_ui;
+mod cache;
 mod completions;
 mod context;
 mod conversations;
 mod error;
 mod event;
 mod history;
+mod listen;
 mod llm;
 mod metrics;
+mod platform;
 mod progress;
+mod record;
 mod request;
 mod routes;
+mod servers;
 mod stream;
 mod summary;
 mod tools;
 mod turn;
+mod web;
+mod wire;
 mod workspace;
 
 use std::collections::HashMap;
@@ -31,32 +38,41 @@ use tokio_util::task::TaskTracker;
 use crate::app::App;
 use crate::clock;
 use crate::config::{ChatConfig, ModelConfig};
+use cache::Cache;
 use error::ChatError;
 use event::Events;
 use llm::Llm;
-pub use llm::LlmStartError;
 pub(crate) use metrics::ChatMetrics;
 pub(crate) use routes::routes;
+use servers::Servers;
 use turn::Question;
+pub use web::WebError;
 
 /// The name of a model that always stands for the one that the user's tier has.
 const DEFAULT_MODEL: &str = "default";
+
+/// The turns that run, by user.
+type Running = Arc<Mutex<HashMap<String, Vec<String>>>>;
 
 /// What turns need besides the workspaces.
 pub(crate) struct Chat {
     llm: Llm,
     metrics: ChatMetrics,
+    cache: Cache,
+    servers: Servers,
     /// Interrupts all turns.
     abort: CancellationToken,
     tasks: TaskTracker,
-    turns: Arc<Mutex<HashMap<String, usize>>>,
+    turns: Running,
 }
 
 impl Chat {
-    pub(crate) fn new(config: &ChatConfig, metrics: ChatMetrics) -> Result<Self, LlmStartError> {
+    pub(crate) fn new(config: &ChatConfig, metrics: ChatMetrics) -> Result<Self, WebError> {
         Ok(Self {
             llm: Llm::new(config)?,
             metrics,
+            cache: Cache::default(),
+            servers: Servers::new(&config.servers)?,
             abort: CancellationToken::new(),
             tasks: TaskTracker::new(),
             turns: Arc::default(),
@@ -75,23 +91,33 @@ impl Chat {
     }
 
     /// Counts a turn of a user for as long as the result lives.
-    fn take(&self, user: &str, most: usize) -> Result<Turning, ChatError> {
+    fn take(&self, question: &Question, most: usize) -> Result<Turning, ChatError> {
         let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = turns.entry(user.to_owned()).or_default();
-        if *count >= most {
+        let running = turns.entry(question.user.clone()).or_default();
+        if running.contains(&question.turn) {
+            return Err(ChatError::TurnRunning);
+        }
+        if running.len() >= most {
             return Err(ChatError::TooManyTurns);
         }
-        *count += 1;
+        running.push(question.turn.clone());
         self.metrics.running.inc();
-        let running = self.metrics.running.clone();
-        Ok(Turning { user: user.to_owned(), turns: Arc::clone(&self.turns), running })
+        let (user, turn) = (question.user.clone(), question.turn.clone());
+        Ok(Turning { user, turn, turns: Arc::clone(&self.turns), running: self.metrics.running.clone() })
+    }
+
+    /// Whether a turn of a user runs here.
+    fn runs(&self, user: &str, turn: &str) -> bool {
+        let turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.get(user).is_some_and(|turns| turns.iter().any(|running| running == turn))
     }
 }
 
 /// A turn that runs.
 pub(crate) struct Turning {
     user: String,
-    turns: Arc<Mutex<HashMap<String, usize>>>,
+    turn: String,
+    turns: Running,
     running: Gauge,
 }
 
@@ -99,9 +125,9 @@ impl Drop for Turning {
     fn drop(&mut self) {
         self.running.dec();
         let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = turns.get_mut(&self.user) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(running) = turns.get_mut(&self.user) {
+            running.retain(|turn| *turn != self.turn);
+            if running.is_empty() {
                 turns.remove(&self.user);
             }
         }
@@ -116,7 +142,7 @@ fn begin(app: &Arc<App>, question: Question) -> Result<Events, ChatError> {
     {
         return Err(ChatError::Model(asked.clone()));
     }
-    let turning = app.chat.take(&question.user, app.config.chat.max_turns)?;
+    let turning = app.chat.take(&question, app.config.chat.max_turns)?;
     let (sender, events) = event::channel();
     app.chat.tasks.spawn(turn::run(Arc::clone(app), question, sender, turning));
     Ok(events)

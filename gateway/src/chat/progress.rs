@@ -7,12 +7,16 @@ use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 
 use super::event::Event;
+use super::history::Answered;
 use super::llm::{Call, Delta, Message, Sink, Stop, Usage};
+use super::record::{Beginning, Begun};
 
 /// The state of a turn.
 pub(crate) struct Progress {
     turn: String,
     events: mpsc::Sender<Event>,
+    /// What the user said, on its way to the workspace. No word of the model is passed on before it is there.
+    pub(crate) beginning: Option<Beginning>,
     /// The turn's messages, the user's first.
     pub(crate) messages: Vec<Message>,
     pub(crate) usage: Usage,
@@ -38,6 +42,7 @@ impl Progress {
         Self {
             turn: turn.to_owned(),
             events,
+            beginning: None,
             messages: vec![question],
             usage: Usage::default(),
             rounds: 0,
@@ -142,7 +147,35 @@ impl Progress {
         }
     }
 
+    /// Tells again what came of the turn when it ran before.
+    pub(crate) async fn repeat(&mut self, answered: Answered) {
+        for message in answered.messages {
+            match message {
+                Message::User(_) => {}
+                Message::Assistant { text, calls } => {
+                    self.begin_answer();
+                    self.note(Delta::Text(text)).await;
+                    for (index, Call { id, name, arguments }) in (0..).zip(calls) {
+                        self.note(Delta::Call { index, id, name }).await;
+                        self.note(Delta::Arguments { index, text: arguments }).await;
+                    }
+                    self.end_answer().await;
+                }
+                Message::Result { call, content, failed } => self.result(&call, content, failed).await,
+            }
+        }
+        self.usage = answered.usage;
+        self.stop = answered.stop;
+    }
+
     async fn note(&mut self, delta: Delta) {
+        if let Some(beginning) = &self.beginning {
+            // Who keeps the turn in our place says what comes of it.
+            if beginning.clone().await == Begun::Taken {
+                std::future::pending::<()>().await;
+            }
+            self.beginning = None;
+        }
         match delta {
             Delta::Text(text) if text.is_empty() => {}
             Delta::Text(text) => {

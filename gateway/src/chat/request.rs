@@ -1,8 +1,11 @@
 //! What clients may send: requests of OpenAI's chat completions and of AG-UI, turned into one question.
 
+use std::fmt::Write;
+
 use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::error::ChatError;
 use super::llm::Message;
@@ -11,6 +14,9 @@ use super::unique;
 
 /// Names the conversation, in requests and responses.
 pub(crate) const CONVERSATION: &str = "dexorder-conversation-id";
+/// Names the request: one that comes again with the same value is answered with what came of the first.
+const KEY: &str = "idempotency-key";
+const MOST_KEY: usize = 255;
 /// Most bytes of what a user says at once: the workspace keeps it as one message.
 const MOST_TEXT: usize = 400_000;
 
@@ -44,6 +50,7 @@ struct Metadata {
 /// A message of either API.
 #[derive(Deserialize)]
 struct Said {
+    id: Option<String>,
     role: String,
     content: Option<Value>,
 }
@@ -90,12 +97,16 @@ impl Completion {
             None => self.metadata.and_then(|metadata| metadata.conversation_id),
         };
         let kept = given.is_some();
-        let conversation = conversation(given, "metadata.conversation_id")?;
+        let key = key(headers)?;
+        // Without a name of its own the conversation gets one that is the same when the request comes again.
+        let again = key.as_ref().filter(|_| !kept).map(|key| format!("chat-{}", digest(&[key])));
+        let conversation = conversation(given.or(again), "metadata.conversation_id")?;
         let Sorted { text, earlier, instructions } = sort(self.messages)?;
         Ok(Question {
             user,
+            turn: turn(&conversation, key.as_deref()),
+            keyed: key.is_some(),
             conversation,
-            turn: format!("turn-{}", unique()),
             text,
             // A conversation with an id is kept in the workspace: what the client sent of it before is known there.
             earlier: (!kept).then_some(earlier),
@@ -109,7 +120,7 @@ impl Completion {
 }
 
 impl Run {
-    pub(crate) fn question(&self, user: String) -> Result<Question, ChatError> {
+    pub(crate) fn question(&self, user: String, headers: &HeaderMap) -> Result<Question, ChatError> {
         if !self.tools.is_empty() {
             return Err(ChatError::request(
                 "tools",
@@ -117,15 +128,22 @@ impl Run {
             ));
         }
         let conversation = conversation(Some(self.thread.clone()), "threadId")?;
-        let said =
-            self.messages.iter().map(|said| Said { role: said.role.clone(), content: said.content.clone() });
+        let said = self.messages.iter().map(|said| Said {
+            id: None,
+            role: said.role.clone(),
+            content: said.content.clone(),
+        });
         let known = |said: &Said| matches!(said.role.as_str(), "user" | "assistant" | "system" | "developer");
         let Sorted { text, mut instructions, .. } = sort(said.filter(known).collect())?;
         instructions.extend(self.context.iter().map(|part| format!("{}: {}", part.description, part.value)));
+        // The protocol gives each run a name of its own. A client that doesn't still has other messages in it.
+        let last = self.messages.last().and_then(|said| said.id.as_deref()).unwrap_or_default();
+        let key = key(headers)?.unwrap_or_else(|| digest(&[&self.id, last, &text]));
         Ok(Question {
             user,
+            turn: turn(&conversation, Some(&key)),
+            keyed: true,
             conversation,
-            turn: format!("turn-{}", unique()),
             text,
             earlier: None,
             instructions,
@@ -135,6 +153,36 @@ impl Run {
             top_p: None,
         })
     }
+}
+
+/// The key of a request, if its client gave it one.
+fn key(headers: &HeaderMap) -> Result<Option<String>, ChatError> {
+    let Some(value) = headers.get(KEY) else { return Ok(None) };
+    match value.to_str() {
+        Ok(key) if (1..=MOST_KEY).contains(&key.len()) => Ok(Some(key.to_owned())),
+        _ => Err(ChatError::request(
+            "Idempotency-Key",
+            format!("the header Idempotency-Key must have 1 to {MOST_KEY} visible ASCII characters"),
+        )),
+    }
+}
+
+/// The name of a turn: the same for the same key.
+fn turn(conversation: &str, key: Option<&str>) -> String {
+    format!("turn-{}", key.map_or_else(unique, |key| digest(&[conversation, key])))
+}
+
+/// 128 bits that stand for these texts.
+fn digest(texts: &[&str]) -> String {
+    let mut hash = Sha256::new();
+    for text in texts {
+        hash.update(text.len().to_le_bytes());
+        hash.update(text);
+    }
+    hash.finalize()[..16].iter().fold(String::new(), |mut digits, byte| {
+        let _ = write!(digits, "{byte:02x}");
+        digits
+    })
 }
 
 /// The id of a conversation: the given one if the workspace can keep it, else a new one.
@@ -162,7 +210,7 @@ struct Sorted {
 
 fn sort(said: Vec<Said>) -> Result<Sorted, ChatError> {
     let (mut earlier, mut instructions) = (Vec::new(), Vec::new());
-    for Said { role, content } in said {
+    for Said { id: _, role, content } in said {
         let text = plain(content)?;
         match role.as_str() {
             "system" | "developer" => instructions.push(text),
@@ -255,6 +303,40 @@ mod tests {
         let asked = question(body).unwrap();
         assert_eq!((asked.text.as_str(), asked.conversation.as_str()), ("c\n\nd", "x-1"));
         assert!(asked.earlier.is_none());
+    }
+
+    #[test]
+    fn the_same_key_names_the_same_turn_in_one_conversation() {
+        let asked = |key: &'static str, id: Option<&str>| {
+            let mut body = json!({"messages": [said("user", "a")]});
+            if let Some(id) = id {
+                body["metadata"] = json!({"conversation_id": id});
+            }
+            let completion: Completion = serde_json::from_value(body).unwrap();
+            let headers = HeaderMap::from_iter([(KEY.parse().unwrap(), key.parse().unwrap())]);
+            completion.question("u".to_owned(), &headers).map(|asked| (asked.conversation, asked.turn))
+        };
+        assert_eq!(asked("k", Some("c")).unwrap(), asked("k", Some("c")).unwrap());
+        assert_eq!(asked("k", None).unwrap(), asked("k", None).unwrap());
+        let turns = [asked("k", Some("c")), asked("l", Some("c")), asked("k", Some("d")), asked("k", None)];
+        let turns: std::collections::HashSet<String> = turns.map(|asked| asked.unwrap().1).into();
+        assert_eq!(turns.len(), 4);
+        assert!(asked("", None).unwrap_err().to_string().contains("Idempotency-Key"));
+    }
+
+    #[test]
+    fn a_run_names_its_turn() {
+        let turn = |run: &str, message: &str, text: &str| {
+            let body = json!({
+                "threadId": "t", "runId": run,
+                "messages": [{"id": message, "role": "user", "content": text}],
+            });
+            let run: Run = serde_json::from_value(body).unwrap();
+            run.question("u".to_owned(), &HeaderMap::new()).unwrap().turn
+        };
+        assert_eq!(turn("r", "m", "a"), turn("r", "m", "a"));
+        let turns = [turn("r", "m", "a"), turn("s", "m", "a"), turn("r", "n", "a"), turn("r", "m", "b")];
+        assert_eq!(std::collections::HashSet::from(turns).len(), 4);
     }
 
     #[test]

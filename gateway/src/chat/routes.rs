@@ -128,8 +128,8 @@ async fn complete(State(app): State<Arc<App>>, request: Request<Body>) -> Respon
 
 async fn events(State(app): State<Arc<App>>, request: Request<Body>) -> Response {
     let answer = async {
-        let (user, _, body) = checked::<Run>(&app, request).await?;
-        let question: Question = body.question(user)?;
+        let (user, headers, body) = checked::<Run>(&app, request).await?;
+        let question: Question = body.question(user, &headers)?;
         let conversation = question.conversation.clone();
         let model = model_of(&app, &question.user).name.clone();
         let writer = ag_ui::Writing { thread: conversation.clone(), id: body.id, model };

@@ -6,8 +6,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::llm::ToolSpec;
-use super::workspace::{McpError, UserWorkspace};
-use crate::clock;
+use super::platform::Platform;
+use super::servers::Offer;
+use super::wire::McpError;
+use super::workspace::UserWorkspace;
 
 /// What the gateway itself does in the workspace: a model that could do it too could forge the history.
 const NOT_FOR_MODELS: [&str; 1] = ["append_conversation"];
@@ -17,15 +19,17 @@ const NAME_LENGTH: usize = 64;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Route {
     /// In the workspace, under this name.
-    Workspace(String),
+    Workspace {
+        name: String,
+        /// It says that it changes nothing.
+        reads: bool,
+    },
     Platform(Platform),
-}
-
-/// A tool that runs in the gateway. It always acts for the user of the turn: no argument names another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Platform {
-    Time,
-    WorkspaceStatus,
+    /// In a server of the platform.
+    Server {
+        server: usize,
+        name: String,
+    },
 }
 
 /// The tools of one turn.
@@ -43,13 +47,26 @@ pub(crate) struct Done {
 }
 
 impl Tools {
-    /// The platform's tools and those that the workspace listed. Without the list the turn goes on with the platform's.
-    pub(crate) fn new(listed: Result<Vec<Value>, McpError>) -> Self {
+    /// The platform's tools, those of its servers, and those that the workspace listed. Without a list the turn goes on
+    /// with the others. `most`: how many minutes a workspace may be kept awake.
+    pub(crate) fn new(listed: Result<Vec<Value>, McpError>, offers: Vec<Offer>, most: u64) -> Self {
         let mut tools = Self { specs: Vec::new(), routes: HashMap::new(), notes: Vec::new() };
-        for platform in [Platform::Time, Platform::WorkspaceStatus] {
-            let spec = platform.spec();
+        for platform in Platform::ALL {
+            let spec = platform.spec(most);
             tools.routes.insert(spec.name.clone(), Route::Platform(platform));
             tools.specs.push(spec);
+        }
+        for Offer { server, name, tools: offered } in offers {
+            match offered {
+                Ok(offered) => {
+                    for tool in offered.iter() {
+                        tools.add_of_server(server, &name, tool);
+                    }
+                }
+                Err(error) => {
+                    tools.notes.push(format!("The tools of {name} can't be used in this turn: {error}."));
+                }
+            }
         }
         match listed {
             Ok(listed) => {
@@ -64,30 +81,39 @@ impl Tools {
         tools
     }
 
+    fn add_of_server(&mut self, server: usize, server_name: &str, tool: &Value) {
+        let Some(own) = tool["name"].as_str() else { return };
+        let wanted = format!("{server_name}_{own}");
+        let name = self.free_name(&wanted, "server");
+        if name != wanted {
+            self.notes.push(format!("The tool {own:?} of {server_name} is called {name} here."));
+        }
+        self.specs.push(spec(name.clone(), tool));
+        self.routes.insert(name, Route::Server { server, name: own.to_owned() });
+    }
+
     fn add(&mut self, tool: &Value) {
         let Some(own) = tool["name"].as_str().filter(|name| !NOT_FOR_MODELS.contains(name)) else {
             return;
         };
-        let name = self.free_name(own);
+        let name = self.free_name(own, "workspace");
         if name != own {
             self.notes.push(format!("The workspace's tool {own:?} is called {name} here."));
         }
-        let description = tool["description"].as_str().or_else(|| tool["title"].as_str()).unwrap_or_default();
-        let parameters = &tool["inputSchema"];
-        let parameters = if parameters.is_object() { parameters.clone() } else { json!({"type": "object"}) };
-        self.specs.push(ToolSpec { name: name.clone(), description: description.to_owned(), parameters });
-        self.routes.insert(name, Route::Workspace(own.to_owned()));
+        self.specs.push(spec(name.clone(), tool));
+        let reads = tool["annotations"]["readOnlyHint"] == true;
+        self.routes.insert(name, Route::Workspace { name: own.to_owned(), reads });
     }
 
     /// A name that all providers take and no tool has yet.
-    fn free_name(&self, own: &str) -> String {
+    fn free_name(&self, own: &str, prefix: &str) -> String {
         let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
         let plain: String = own.chars().map(|c| if fits(c) { c } else { '_' }).take(NAME_LENGTH).collect();
         let taken = |name: &str| name.is_empty() || self.routes.contains_key(name);
         if !taken(&plain) {
             return plain;
         }
-        let prefixed: String = format!("workspace_{plain}").chars().take(NAME_LENGTH - 4).collect();
+        let prefixed: String = format!("{prefix}_{plain}").chars().take(NAME_LENGTH - 4).collect();
         let numbered = (2..).map(|number| format!("{prefixed}_{number}"));
         std::iter::once(prefixed.clone()).chain(numbered).find(|name| !taken(name)).unwrap_or(prefixed)
     }
@@ -108,10 +134,23 @@ impl Tools {
 }
 
 impl Route {
+    /// Whether the workspace may be another afterwards.
+    pub(crate) fn changes(&self) -> bool {
+        matches!(self, Self::Workspace { reads: false, .. })
+    }
+
     pub(crate) async fn run(&self, workspace: &UserWorkspace, arguments: &Value, within: Duration) -> Done {
         match self {
-            Self::Platform(platform) => platform.run(workspace, arguments),
-            Self::Workspace(name) => match workspace.call(name, arguments, within).await {
+            Self::Platform(platform) => platform.run(workspace, arguments).await,
+            Self::Server { server, name } => {
+                let app = &workspace.app;
+                let call = app.chat.servers.call(&app.signer, *server, &workspace.user, name, arguments);
+                match tokio::time::timeout(within, call).await.unwrap_or(Err(McpError::Late)) {
+                    Ok(result) => Done { content: result.text, failed: result.failed },
+                    Err(error) => Done { content: format!("the tool's server: {error}"), failed: true },
+                }
+            }
+            Self::Workspace { name, .. } => match workspace.call(name, arguments, within).await {
                 Ok(result) => Done { content: result.text, failed: result.failed },
                 Err(McpError::Late) => {
                     Done { content: format!("no answer within {} s", within.as_secs()), failed: true }
@@ -122,49 +161,12 @@ impl Route {
     }
 }
 
-impl Platform {
-    fn spec(self) -> ToolSpec {
-        let (name, description) = match self {
-            Self::Time => ("platform_time", "The time now, in UTC."),
-            Self::WorkspaceStatus => (
-                "platform_workspace_status",
-                "What the platform knows of this user's workspace: its name, whether it runs, and why.",
-            ),
-        };
-        ToolSpec {
-            name: name.to_owned(),
-            description: description.to_owned(),
-            parameters: json!({"type": "object", "properties": {}, "additionalProperties": false}),
-        }
-    }
-
-    fn run(self, workspace: &UserWorkspace, arguments: &Value) -> Done {
-        if let Some(name) = arguments.as_object().and_then(|arguments| arguments.keys().next()) {
-            let content = format!("{} takes no argument {name:?}: it takes none", self.spec().name);
-            return Done { content, failed: true };
-        }
-        let value = match self {
-            Self::Time => json!({"utc": clock::rfc3339()}),
-            Self::WorkspaceStatus => status(workspace),
-        };
-        Done { content: value.to_string(), failed: false }
-    }
-}
-
-fn status(workspace: &UserWorkspace) -> Value {
-    let Some(known) = workspace.app.workspaces.current(&workspace.user) else {
-        return json!({"state": "Missing"});
-    };
-    let ready = known.ready.as_ref();
-    json!({
-        "workspace": known.name,
-        "tier": known.tier,
-        "state": ready.map_or("Pending", |state| &state.reason),
-        "ready": ready.is_some_and(|state| state.holds),
-        "message": ready.map(|state| &state.message),
-        "operatingMode": format!("{:?}", known.mode),
-        "created": known.created.to_string(),
-    })
+/// A tool that was listed, as the model sees it.
+fn spec(name: String, tool: &Value) -> ToolSpec {
+    let description = tool["description"].as_str().or_else(|| tool["title"].as_str()).unwrap_or_default();
+    let parameters = &tool["inputSchema"];
+    let parameters = if parameters.is_object() { parameters.clone() } else { json!({"type": "object"}) };
+    ToolSpec { name, description: description.to_owned(), parameters }
 }
 
 #[cfg(test)]
@@ -172,10 +174,8 @@ mod tests {
     use super::*;
 
     fn tools(names: &[&str]) -> Tools {
-        Tools::new(Ok(names
-            .iter()
-            .map(|name| json!({"name": name, "inputSchema": {"type": "object"}}))
-            .collect()))
+        let listed = names.iter().map(|name| json!({"name": name, "inputSchema": {"type": "object"}}));
+        Tools::new(Ok(listed.collect()), Vec::new(), 60)
     }
 
     #[test]
@@ -185,6 +185,7 @@ mod tests {
         let expected = [
             "platform_time",
             "platform_workspace_status",
+            "platform_keep_awake",
             "run",
             "workspace_platform_time",
             "a_b",
@@ -194,8 +195,28 @@ mod tests {
         assert_eq!(tools.notes.len(), 3, "{:?}", tools.notes);
         let route = |name: &str| tools.route(name, "{}").unwrap().0;
         assert_eq!(route("platform_time"), Route::Platform(Platform::Time));
-        assert_eq!(route("workspace_platform_time"), Route::Workspace("platform_time".to_owned()));
-        assert_eq!(route("workspace_a_b"), Route::Workspace("a_b".to_owned()));
+        let of_workspace = |name: &str| Route::Workspace { name: name.to_owned(), reads: false };
+        assert_eq!(route("workspace_platform_time"), of_workspace("platform_time"));
+        assert_eq!(route("workspace_a_b"), of_workspace("a_b"));
+    }
+
+    #[test]
+    fn tools_of_the_platforms_servers_come_before_those_of_the_workspace() {
+        let offer = |server, name: &str, tools| Offer { server, name: name.to_owned(), tools };
+        let quote = || Ok(std::sync::Arc::new(vec![json!({"name": "quote"})]));
+        let offers = vec![
+            offer(0, "market", quote()),
+            offer(1, "platform", Ok(std::sync::Arc::new(vec![json!({"name": "time"})]))),
+            offer(2, "news", Err("it gave no answer in time".to_owned())),
+        ];
+        let listed = Ok(vec![json!({"name": "market_quote"})]);
+        let tools = Tools::new(listed, offers, 60);
+        let route = |name: &str| tools.route(name, "{}").unwrap().0;
+        assert_eq!(route("market_quote"), Route::Server { server: 0, name: "quote".to_owned() });
+        assert_eq!(route("platform_time"), Route::Platform(Platform::Time));
+        assert_eq!(route("server_platform_time"), Route::Server { server: 1, name: "time".to_owned() });
+        assert!(matches!(route("workspace_market_quote"), Route::Workspace { .. }));
+        assert_eq!(tools.notes.len(), 3, "{:?}", tools.notes);
     }
 
     #[test]

@@ -4,16 +4,21 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use futures::stream::{FuturesUnordered, StreamExt};
+use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
-use super::context::Context;
+use super::cache::Memory;
+use super::context::{self, Context};
 use super::error::ChatError;
 use super::event::Event;
-use super::history::{self, Earlier, Ending, Record};
+use super::history::{self, Earlier, Known};
+use super::listen;
 use super::llm::{Call, Message, Prompt};
 use super::progress::Progress;
+use super::record::{Beginning, Begun, Ending, Place, Record};
 use super::summary::{self, Forgotten, Summary};
 use super::tools::{Done, Tools};
 use super::workspace::UserWorkspace;
@@ -30,6 +35,8 @@ pub(crate) struct Question {
     pub(crate) user: String,
     pub(crate) conversation: String,
     pub(crate) turn: String,
+    /// The turn's name was chosen by the client: it may have run before.
+    pub(crate) keyed: bool,
     /// What the user says now.
     pub(crate) text: String,
     /// The messages before, if the client keeps the conversation itself.
@@ -47,14 +54,24 @@ pub(crate) async fn run(app: Arc<App>, question: Question, events: mpsc::Sender<
     let begun = Instant::now();
     let workspace = UserWorkspace { app: Arc::clone(&app), user: question.user.clone() };
     let asked = Message::User(question.text.clone());
+    let place = Place {
+        workspace: workspace.clone(),
+        conversation: question.conversation.clone(),
+        turn: question.turn.clone(),
+        attempt: 0,
+    };
     let mut turn = Turn {
         progress: Progress::new(&question.turn, asked, events.clone()),
         model: app.config.chat.model.clone(),
         limit: None,
         app: Arc::clone(&app),
-        workspace: workspace.clone(),
+        memory: None,
+        workspace,
         question,
+        place,
         connected: false,
+        beginning: None,
+        repeated: false,
         forgotten: None,
         summary: None,
     };
@@ -63,46 +80,19 @@ pub(crate) async fn run(app: Arc<App>, question: Question, events: mpsc::Sender<
         () = events.closed() => None,
         () = app.chat.abort.cancelled() => Some(Err(ChatError::ShuttingDown)),
     };
-    let Turn { mut progress, model, limit, question, connected, summary, .. } = turn;
-    let ending = match &outcome {
-        Some(Ok(())) => Ending::Complete,
-        None | Some(Err(ChatError::ShuttingDown)) => Ending::Interrupted,
-        Some(Err(error)) => Ending::Failed(error.to_string()),
-    };
-    progress.break_off(INTERRUPTED);
-    app.chat.metrics.turn(&model.name, &ending, progress.usage, begun.elapsed());
-    // A workspace that could not be reached can't keep the turn either.
-    if connected {
-        let record = Record {
-            conversation: &question.conversation,
-            turn: &question.turn,
-            messages: &progress.messages,
-            ending: &ending,
-            model: &model.name,
-            usage: progress.usage,
-            rounds: progress.rounds,
-            summary: summary.as_ref(),
-        };
-        let saved = record.save(&workspace).await;
-        app.chat.metrics.saved(saved.is_ok());
-        if let Err(error) = &saved {
-            tracing::warn!(error, turn = question.turn, "a turn could not be saved");
-        }
-        progress.tell(Event::Saved(saved)).await;
-    }
-    drop(turning);
-    let last = match outcome {
-        Some(Ok(())) => Event::Finished { stop: progress.stop, usage: progress.usage, limit },
-        Some(Err(error)) => Event::Failed(error),
-        None => return,
-    };
-    progress.tell(last).await;
+    turn.end(outcome, begun, turning).await;
 }
 
 struct Turn {
     app: Arc<App>,
     workspace: UserWorkspace,
+    memory: Option<Arc<Memory>>,
     question: Question,
+    place: Place,
+    /// What the user said, on its way to the workspace.
+    beginning: Option<Beginning>,
+    /// The turn had come to its end before.
+    repeated: bool,
     progress: Progress,
     model: ModelConfig,
     /// The limit that made the model answer without tools.
@@ -125,7 +115,16 @@ impl Turn {
     }
 
     async fn answer_awake(&mut self, within: Duration) -> Result<(), ChatError> {
-        let (mut prompt, tools) = self.prepare(within).await?;
+        let Some((prompt, tools)) = self.prepare(within).await? else { return Ok(()) };
+        let taken = taken(self.beginning.clone());
+        tokio::select! {
+            outcome = self.ask(prompt, tools) => outcome,
+            () = taken => Err(ChatError::TurnRunning),
+        }
+    }
+
+    /// Asks the model until it answers without calling a tool.
+    async fn ask(&mut self, mut prompt: Prompt, tools: Tools) -> Result<(), ChatError> {
         let app = Arc::clone(&self.app);
         let config = &app.config.chat;
         let (mut malformed, mut called) = (0, 0);
@@ -152,25 +151,36 @@ impl Turn {
         }
     }
 
-    /// Reads everything that the prompt is made of, at once.
-    async fn prepare(&mut self, within: Duration) -> Result<(Prompt, Tools), ChatError> {
-        let config = &self.app.config.chat;
-        let earlier = async {
-            match &self.question.earlier {
-                Some(messages) => Ok(Earlier { messages: messages.clone(), ..Earlier::default() }),
-                None => {
-                    history::earlier(&self.workspace, &self.question.conversation, config.history_bytes).await
-                }
+    /// Reads everything that the prompt is made of, at once, and begins to keep the turn. Nothing is left to do if it
+    /// has come to its end before.
+    async fn prepare(&mut self, within: Duration) -> Result<Option<(Prompt, Tools)>, ChatError> {
+        let app = Arc::clone(&self.app);
+        let config = &app.config.chat;
+        let memory = listen::memory(&self.workspace);
+        self.memory = Some(Arc::clone(&memory));
+        let kept = async {
+            if self.question.earlier.is_some() && !self.question.keyed {
+                return Ok((Vec::new(), 0));
             }
+            history::read(&self.workspace, &self.question.conversation, history::LAST).await
         };
-        let (context, listed, earlier) = tokio::join!(
-            Context::read(&self.workspace, within, config.context_bytes),
-            self.workspace.tools(within),
-            earlier,
+        let (context, listed, offers, kept) = tokio::join!(
+            Context::read(&self.workspace, &memory, within, config.context_bytes),
+            self.workspace.tools(&memory, within),
+            app.chat.servers.offers(&app.signer, &self.question.user, config.context_timeout),
+            kept,
         );
-        let Earlier { mut messages, dropped, forgotten } = earlier?;
+        let (lines, total) = kept?;
+        if self.repeat(&lines).await? {
+            return Ok(None);
+        }
+        let first = total.saturating_sub(lines.len() as u64);
+        let Earlier { mut messages, dropped, forgotten } = match self.question.earlier.take() {
+            Some(messages) => Earlier { messages, ..Earlier::default() },
+            None => history::earlier(&lines, first, config.history_bytes, &self.question.turn),
+        };
         self.forgotten = forgotten.zip(context.summary().map(str::to_owned));
-        let tools = Tools::new(listed);
+        let tools = Tools::new(listed, offers, config.keep_awake_minutes());
         self.progress.tell(Event::Context(context.report())).await;
         let mut notes = tools.notes.clone();
         if dropped > 0 {
@@ -193,7 +203,80 @@ impl Turn {
             temperature: self.question.temperature,
             top_p: self.question.top_p,
         };
-        Ok((prompt, tools))
+        Ok(Some((prompt, tools)))
+    }
+
+    /// Begins to keep what the user said, unless the turn ran before: one that came to its end is told again, which is
+    /// all there is to do then, and one that didn't is run again.
+    async fn repeat(&mut self, lines: &[Value]) -> Result<bool, ChatError> {
+        let beginning = match history::find(lines, &self.question.turn) {
+            None => self.place.begin(&self.question.text),
+            Some((said, _)) if said != self.question.text => return Err(ChatError::KeyReused),
+            Some((_, Known::Complete(answered))) => {
+                self.repeated = true;
+                self.model.name.clone_from(&answered.model);
+                self.progress.repeat(*answered).await;
+                return Ok(true);
+            }
+            Some((_, Known::Unfinished { runs })) => {
+                self.place.attempt = runs;
+                std::future::ready(Begun::Kept).boxed().shared()
+            }
+        };
+        self.progress.beginning = Some(beginning.clone());
+        self.beginning = Some(beginning);
+        Ok(false)
+    }
+
+    /// Keeps what came of the turn, whoever still listens, and tells its end.
+    async fn end(self, outcome: Option<Result<(), ChatError>>, begun: Instant, turning: Turning) {
+        let Self { mut progress, model, place, memory, summary, .. } = self;
+        let ending = match &outcome {
+            Some(Ok(())) => Ending::Complete,
+            None | Some(Err(ChatError::ShuttingDown)) => Ending::Interrupted,
+            Some(Err(error)) => Ending::Failed(error.to_string()),
+        };
+        let other = matches!(outcome, Some(Err(ChatError::TurnRunning | ChatError::KeyReused)));
+        if self.repeated {
+            progress.tell(Event::Saved(Ok(()))).await;
+        } else if !other {
+            progress.break_off(INTERRUPTED);
+            self.app.chat.metrics.turn(&model.name, &ending, progress.usage, begun.elapsed());
+            // A workspace that could not be reached can't keep the turn either.
+            if self.connected {
+                let record = Record {
+                    messages: &progress.messages,
+                    ending: &ending,
+                    model: &model.name,
+                    usage: progress.usage,
+                    stop: progress.stop,
+                    rounds: progress.rounds,
+                    summary: summary.as_ref(),
+                };
+                let begun = match self.beginning {
+                    Some(beginning) => Some(beginning.await),
+                    None => None,
+                };
+                let saved = place.end(&record, begun).await;
+                if summary.is_some()
+                    && let Some(memory) = memory
+                {
+                    memory.changed(context::SUMMARY);
+                }
+                self.app.chat.metrics.saved(saved.is_ok());
+                if let Err(error) = &saved {
+                    tracing::warn!(error, turn = place.turn, "a turn could not be saved");
+                }
+                progress.tell(Event::Saved(saved)).await;
+            }
+        }
+        drop(turning);
+        let last = match outcome {
+            Some(Ok(())) => Event::Finished { stop: progress.stop, usage: progress.usage, limit: self.limit },
+            Some(Err(error)) => Event::Failed(error),
+            None => return,
+        };
+        progress.tell(last).await;
     }
 
     /// Has the model renew the summary, if enough has left the prompt.
@@ -235,7 +318,7 @@ impl Turn {
         let (within, most) = (config.tool_timeout, config.result_bytes);
         let workspace = &self.workspace;
         let metrics = &self.app.chat.metrics;
-        let mut malformed = 0;
+        let (mut malformed, mut changes) = (0, false);
         let mut running = FuturesUnordered::new();
         for (place, call) in calls.iter().enumerate() {
             let routed = if place < left {
@@ -246,6 +329,7 @@ impl Turn {
             if routed.is_err() && place < left {
                 malformed = 1;
             }
+            changes |= routed.as_ref().is_ok_and(|(route, _)| route.changes());
             running.push(async move {
                 let done = match routed {
                     Ok((route, arguments)) => route.run(workspace, &arguments, within).await,
@@ -259,9 +343,22 @@ impl Turn {
             self.progress.result(&calls[place].id, done.content, done.failed).await;
         }
         drop(running);
+        if changes && let Some(memory) = &self.memory {
+            memory.clear();
+        }
         self.progress.end_calls(calls);
         malformed
     }
+}
+
+/// Comes to its end if someone else keeps the turn.
+async fn taken(beginning: Option<Beginning>) {
+    if let Some(beginning) = beginning
+        && beginning.await == Begun::Taken
+    {
+        return;
+    }
+    std::future::pending::<()>().await;
 }
 
 /// Cuts a result that is too long, and says so.

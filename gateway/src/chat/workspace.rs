@@ -1,55 +1,23 @@
 //! MCP requests of the gateway's own to a user's workspace: the newest revision, one POST for each, no session.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use dexorder_crds::condition::ready;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
-use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 
+use super::cache::{Hinted, Memory};
 use super::error::ChatError;
+use super::listen;
+use super::wire::{McpError, ToolResult, answer, message, streams, tool_result, ttl};
 use crate::app::App;
 use crate::mcp;
-use crate::refusal::Refusal;
 use crate::wake::{Purpose, Tries};
 
-const REVISION: &str = "2026-07-28";
-/// Most bytes of an answer.
-const MOST: usize = 16 * 1024 * 1024;
 /// A workspace that answers within this time is not worth the news that it is waking.
 const AWAKE: Duration = Duration::from_millis(100);
-
-static NUMBERS: AtomicU64 = AtomicU64::new(1);
-
-/// Why a request to the workspace has no result.
-#[derive(Clone, Debug, thiserror::Error)]
-pub(crate) enum McpError {
-    #[error("{0}")]
-    Refused(#[from] Refusal),
-    #[error("{message} (code {code})")]
-    Error { code: i64, message: String },
-    #[error("it gave no answer in time")]
-    Late,
-    #[error("it broke off")]
-    BrokeOff,
-    #[error("its answer is larger than {MOST} bytes")]
-    TooLarge,
-    #[error("its answer is no MCP: {0}")]
-    Malformed(&'static str),
-}
-
-/// The result of a tool.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct ToolResult {
-    pub(crate) text: String,
-    pub(crate) structured: Value,
-    pub(crate) failed: bool,
-}
 
 /// One user's workspace.
 #[derive(Clone)]
@@ -86,29 +54,47 @@ impl UserWorkspace {
     }
 
     /// The text of a resource.
-    pub(crate) async fn read(&self, uri: &str, within: Duration) -> Result<String, McpError> {
+    pub(crate) async fn read(&self, uri: &str, within: Duration) -> Result<Hinted, McpError> {
         let result = self.request("resources/read", Some(uri), json!({"uri": uri}), within).await?;
         let contents =
             result["contents"].as_array().ok_or(McpError::Malformed("a resource without contents"))?;
-        Ok(contents.iter().filter_map(|content| content["text"].as_str()).collect())
+        let text: String = contents.iter().filter_map(|content| content["text"].as_str()).collect();
+        Ok(Hinted { bytes: text.len(), value: Value::from(text), ttl: ttl(&result) })
     }
 
     /// All tools, as the workspace describes them.
-    pub(crate) async fn tools(&self, within: Duration) -> Result<Vec<Value>, McpError> {
-        let (mut tools, mut cursor) = (Vec::new(), Value::Null);
+    pub(crate) async fn tools(&self, memory: &Memory, within: Duration) -> Result<Vec<Value>, McpError> {
+        if let Some(kept) = memory.get(listen::TOOLS) {
+            return Ok(kept.as_array().cloned().unwrap_or_default());
+        }
+        let moment = memory.moment();
+        let (mut tools, mut hint) = (Vec::new(), Duration::MAX);
+        let mut cursor = Value::Null;
         for _ in 0..20 {
             let params = if cursor.is_null() { json!({}) } else { json!({"cursor": cursor}) };
-            let mut result = self.request("tools/list", None, params, within).await?;
+            let mut result = self.request(listen::TOOLS, None, params, within).await?;
+            hint = hint.min(ttl(&result));
             match result["tools"].take() {
                 Value::Array(page) => tools.extend(page),
                 _ => return Err(McpError::Malformed("a list of tools without tools")),
             }
             cursor = result["nextCursor"].take();
             if cursor.is_null() {
+                let value = Value::from(tools.clone());
+                let answer = Hinted { bytes: value.to_string().len(), value, ttl: hint };
+                memory.put(listen::TOOLS, &answer, moment);
                 return Ok(tools);
             }
         }
         Err(McpError::Malformed("a list of tools that does not end"))
+    }
+
+    /// Opens a stream of what changes. A stopped workspace stays stopped.
+    pub(crate) async fn listen(&self, params: Value) -> Result<http::Response<Incoming>, McpError> {
+        let (_, headers, body) = message("subscriptions/listen", None, params)?;
+        let deadline = Instant::now() + self.app.config.wake_timeout;
+        let response = mcp::send(&self.app, &self.user, Purpose::Listen, headers, body, deadline).await?;
+        if streams(&response) { Ok(response) } else { Err(McpError::Malformed("no stream of changes")) }
     }
 
     /// Runs a tool.
@@ -119,109 +105,22 @@ impl UserWorkspace {
         within: Duration,
     ) -> Result<ToolResult, McpError> {
         let params = json!({"name": name, "arguments": arguments});
-        let mut result = self.request("tools/call", Some(name), params, within).await?;
-        if result["resultType"] == "input_required" {
-            return Ok(ToolResult {
-                text: "the tool asks for input that can't be given in a chat".to_owned(),
-                structured: Value::Null,
-                failed: true,
-            });
-        }
-        let blocks = result["content"].as_array().ok_or(McpError::Malformed("a result without content"))?;
-        let mut text = blocks.iter().map(block).collect::<Vec<_>>().join("\n");
-        let failed = result["isError"] == true;
-        let structured = result["structuredContent"].take();
-        if text.is_empty() && !structured.is_null() {
-            text = structured.to_string();
-        }
-        Ok(ToolResult { text, structured, failed })
+        tool_result(self.request("tools/call", Some(name), params, within).await?)
     }
 
     async fn request(
         &self,
         method: &str,
         name: Option<&str>,
-        mut params: Value,
+        params: Value,
         within: Duration,
     ) -> Result<Value, McpError> {
-        params["_meta"] = json!({
-            "io.modelcontextprotocol/protocolVersion": REVISION,
-            "io.modelcontextprotocol/clientInfo":
-                {"name": "dexorder-gateway", "version": env!("CARGO_PKG_VERSION")},
-            "io.modelcontextprotocol/clientCapabilities": {},
-        });
-        let id = NUMBERS.fetch_add(1, Ordering::Relaxed);
-        let body = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
+        let (id, headers, body) = message(method, name, params)?;
         let deadline = Instant::now() + within;
         let answer = timeout_at(deadline, async {
-            let headers = headers(method, name)?;
-            let body = Bytes::from(body.to_string());
-            let response = mcp::send(&self.app, &self.user, headers, body, deadline).await?;
+            let response = mcp::send(&self.app, &self.user, Purpose::Work, headers, body, deadline).await?;
             answer(response, id).await
         });
         answer.await.unwrap_or(Err(McpError::Late))
-    }
-}
-
-/// A block of a tool's result as text for a model.
-fn block(block: &Value) -> String {
-    match block["type"].as_str().unwrap_or_default() {
-        "text" => block["text"].as_str().unwrap_or_default().to_owned(),
-        "resource" => match block["resource"]["text"].as_str() {
-            Some(text) => text.to_owned(),
-            None => format!("[resource {}]", block["resource"]["uri"]),
-        },
-        kind => format!("[{kind}, not shown]"),
-    }
-}
-
-fn headers(method: &str, name: Option<&str>) -> Result<HeaderMap, McpError> {
-    let value = |text: &str| {
-        HeaderValue::from_str(text).map_err(|_| McpError::Malformed("a name that can't stand in a header"))
-    };
-    let mut headers = HeaderMap::new();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(header::ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
-    headers.insert(HeaderName::from_static("mcp-protocol-version"), HeaderValue::from_static(REVISION));
-    headers.insert(HeaderName::from_static("mcp-method"), value(method)?);
-    if let Some(name) = name {
-        headers.insert(HeaderName::from_static("mcp-name"), value(name)?);
-    }
-    Ok(headers)
-}
-
-/// The answer to a request: the body, or the event of a stream with the request's id.
-async fn answer(response: http::Response<Incoming>, id: u64) -> Result<Value, McpError> {
-    let streams = response
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"));
-    let body = Limited::new(response.into_body(), MOST).collect().await;
-    let body = body.map_err(|error| {
-        if error.is::<http_body_util::LengthLimitError>() { McpError::TooLarge } else { McpError::BrokeOff }
-    })?;
-    let bytes = body.to_bytes();
-    let mut messages: Vec<Value> = if streams {
-        String::from_utf8_lossy(&bytes)
-            .lines()
-            .filter_map(|line| serde_json::from_str(line.strip_prefix("data:")?.trim_start()).ok())
-            .collect()
-    } else {
-        serde_json::from_slice(&bytes).into_iter().collect()
-    };
-    let found = messages
-        .iter_mut()
-        .find(|message| message["id"] == id || (message["id"].is_null() && message["error"].is_object()));
-    let message = found.ok_or(McpError::Malformed("it holds no answer to the request"))?;
-    if message["error"].is_object() {
-        let error = &message["error"];
-        return Err(McpError::Error {
-            code: error["code"].as_i64().unwrap_or_default(),
-            message: error["message"].as_str().unwrap_or("no message").chars().take(2000).collect(),
-        });
-    }
-    match message["result"].take() {
-        result @ Value::Object(_) => Ok(result),
-        _ => Err(McpError::Malformed("it holds no result")),
     }
 }

@@ -1,12 +1,14 @@
 //! The part of the configuration that is about the chat: which model answers, and what a turn may take.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use http::Uri;
 use serde::Deserialize;
 
+use super::servers::{self, RawServer, ServerConfig};
 use super::values::{Problems, byte_size, label};
 
 /// Everything that the chat is told.
@@ -44,6 +46,17 @@ pub struct ChatConfig {
     pub history_bytes: usize,
     /// Most bytes of one tool result.
     pub result_bytes: usize,
+    /// For how long the user may have the workspace kept awake.
+    pub keep_awake_most: Duration,
+    /// MCP servers of the platform.
+    pub servers: Vec<ServerConfig>,
+}
+
+impl ChatConfig {
+    /// For how many minutes the user may have the workspace kept awake.
+    pub const fn keep_awake_minutes(&self) -> u64 {
+        self.keep_awake_most.as_secs() / 60
+    }
 }
 
 /// A model and its budget.
@@ -119,6 +132,8 @@ pub(super) struct RawChat {
     context_size: String,
     history_size: String,
     result_size: String,
+    keep_awake_most: String,
+    servers: Vec<RawServer>,
 }
 
 #[derive(Deserialize)]
@@ -150,6 +165,8 @@ impl Default for RawChat {
             context_size: "64KiB".to_owned(),
             history_size: "128KiB".to_owned(),
             result_size: "64KiB".to_owned(),
+            keep_awake_most: "4h".to_owned(),
+            servers: Vec::new(),
         }
     }
 }
@@ -213,6 +230,10 @@ impl RawChat {
         let context_bytes = size(problems, "chat.contextSize", &self.context_size);
         let history_bytes = size(problems, "chat.historySize", &self.history_size);
         let result_bytes = size(problems, "chat.resultSize", &self.result_size);
+        let day = Duration::from_mins(1)..=Duration::from_hours(24);
+        let expected = "a duration from 1m to 24h, like 4h";
+        let keep_awake_most = within(problems, "chat.keepAwakeMost", &self.keep_awake_most, &day, expected);
+        let servers = servers::check(self.servers, problems);
         Some(ChatConfig {
             provider: provider?,
             base_url: base_url?,
@@ -230,6 +251,8 @@ impl RawChat {
             context_bytes: context_bytes?,
             history_bytes: history_bytes?,
             result_bytes: result_bytes?,
+            keep_awake_most: keep_awake_most?,
+            servers,
         })
     }
 }
@@ -240,15 +263,20 @@ fn positive(problems: &mut Problems, place: &str, value: usize, most: usize) {
     }
 }
 
-fn time(problems: &mut Problems, place: &str, text: &str) -> Option<Duration> {
-    let value = text.parse::<dexorder_crds::Duration>().ok().map(dexorder_crds::Duration::as_std);
+pub(super) fn time(problems: &mut Problems, place: &str, text: &str) -> Option<Duration> {
     let bounds = Duration::from_secs(1)..=Duration::from_hours(1);
-    problems.take(
-        place,
-        text,
-        "a duration from 1s to 1h, like 2m",
-        value.filter(|value| bounds.contains(value)),
-    )
+    within(problems, place, text, &bounds, "a duration from 1s to 1h, like 2m")
+}
+
+fn within(
+    problems: &mut Problems,
+    place: &str,
+    text: &str,
+    bounds: &RangeInclusive<Duration>,
+    expected: &str,
+) -> Option<Duration> {
+    let value = text.parse::<dexorder_crds::Duration>().ok().map(dexorder_crds::Duration::as_std);
+    problems.take(place, text, expected, value.filter(|value| bounds.contains(value)))
 }
 
 fn size(problems: &mut Problems, place: &str, text: &str) -> Option<usize> {
@@ -263,7 +291,7 @@ fn size(problems: &mut Problems, place: &str, text: &str) -> Option<usize> {
 }
 
 /// An http or https URL without query, fragment or credentials; the result has no slash at its end.
-fn api_url(text: &str) -> Option<String> {
+pub(super) fn api_url(text: &str) -> Option<String> {
     let uri: Uri = text.parse().ok()?;
     let web = matches!(uri.scheme_str(), Some("http" | "https"));
     let plain = uri.query().is_none() && !uri.authority()?.as_str().contains('@') && !text.contains('#');

@@ -2,10 +2,12 @@
 
 mod chat;
 mod raw;
+mod servers;
 mod values;
 
 pub use chat::{ChatConfig, ModelConfig, Provider, TokensParameter};
 pub use dexorder_oidc::{IssuerConfig, KeySource};
+pub use servers::ServerConfig;
 
 use std::collections::HashSet;
 use std::net::SocketAddr;

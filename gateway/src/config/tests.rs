@@ -131,7 +131,8 @@ fn the_chat_is_offline_unless_a_provider_is_named() {
 #[test]
 fn every_bad_value_of_the_chat_is_named() {
     let message = problems(&format!(
-        "{GOOD}\nchat: {{provider: openai, baseUrl: 'ftp://x', maxRounds: 0, tokensParameter: n, toolTimeout: 2, contextSize: 1MiB}}\n"
+        "{GOOD}\nchat: {{provider: openai, baseUrl: 'ftp://x', maxRounds: 0, tokensParameter: n, toolTimeout: 2, contextSize: 1MiB, keepAwakeMost: 2d, \
+         servers: [{{name: Market, url: 'ftp://x', tools: [], timeout: 2}}, {{name: Market, url: 'https://x.example/mcp', tools: [a]}}]}}\n"
     ));
     for part in [
         "chat.baseUrl is \"ftp://x\"",
@@ -140,6 +141,12 @@ fn every_bad_value_of_the_chat_is_named() {
         "chat.maxRounds is 0: expected a number from 1 to 30",
         "chat.toolTimeout is \"2\"",
         "chat.contextSize is \"1MiB\": expected a size from 1KiB to 448KiB",
+        "chat.keepAwakeMost is \"2d\": expected a duration from 1m to 24h",
+        "chat.servers[0].name is \"Market\"",
+        "chat.servers[0].url is \"ftp://x\"",
+        "chat.servers[0].tools is empty",
+        "chat.servers[0].timeout is \"2\"",
+        "chat.servers[1].name stands twice",
     ] {
         assert!(message.contains(part), "{part} is missing in:\n{message}");
     }

@@ -226,11 +226,12 @@ async fn collect(mut body: Body, limit: usize, keep: bool) -> Result<Bytes, Refu
 pub(crate) async fn send(
     app: &App,
     user: &str,
+    purpose: Purpose,
     headers: HeaderMap,
     body: Bytes,
     deadline: Instant,
 ) -> Result<Response<Incoming>, Refusal> {
-    let (user, purpose, method) = (user.to_owned(), Purpose::Work, Method::POST);
+    let (user, method) = (user.to_owned(), Method::POST);
     let (id, session, initializes) = (None, None, false);
     let message = Checked { user, purpose, method, headers, body, id, session, initializes };
     forward(app, &message, deadline).await.map(|(response, _)| response)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dexorder_crds::{Auth, OperatingMode, UserWorkspace, UserWorkspaceSpec, keys};
+use jiff::Timestamp;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::core::DeserializeGuard;
 use kube::{Api, Client};
@@ -118,6 +119,21 @@ impl Workspaces {
             Err(error) => return Err(error.into()),
         }
         Ok(())
+    }
+
+    /// Keeps a workspace from being stopped for idleness until then; returns until when it is. A later time that is
+    /// there already stays.
+    pub(crate) async fn keep_awake(&self, name: &str, until: Timestamp) -> Result<Timestamp, ApiError> {
+        let known = limited(self.api.get(name)).await?.metadata.annotations.unwrap_or_default();
+        let known = known.get(keys::KEEP_AWAKE_UNTIL).and_then(|text| text.parse::<Timestamp>().ok());
+        if let Some(known) = known.filter(|known| *known >= until) {
+            return Ok(known);
+        }
+        let text = format!("{until:.0}");
+        let patch = json!({"metadata": {"annotations": {keys::KEEP_AWAKE_UNTIL: text}}});
+        let resource = limited(self.api.patch(name, &PatchParams::default(), &Patch::Merge(patch))).await?;
+        self.keep(resource);
+        Ok(until)
     }
 
     fn keep(&self, resource: UserWorkspace) {

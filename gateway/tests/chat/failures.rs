@@ -85,12 +85,12 @@ async fn a_client_that_leaves_cancels_the_model_and_the_turn_is_kept_as_interrup
             text += std::str::from_utf8(&frame.into_data().unwrap()).unwrap();
         }
         drop(body);
-        until("the turn is kept", async || !chat.workspace.conversation("c1").is_empty()).await;
+        until("the turn is kept", async || chat.workspace.conversation("c1").len() == 2).await;
         until("the model is left", async || chat.provider.left() == 1).await;
         let lines = chat.workspace.conversation("c1");
         assert_eq!((lines.len(), &lines[1]["content"]), (2, &json!("Half")));
         assert_eq!(lines[1]["data"]["status"], "interrupted");
-        assert_eq!(chat.workspace.calls("append_conversation").len(), 1);
+        assert_eq!(chat.workspace.calls("append_conversation").len(), 2);
     }
 }
 
@@ -111,7 +111,7 @@ async fn a_client_that_leaves_cancels_the_tools_and_results_that_came_are_kept()
     .await;
     request.abort();
     until("the tool is cancelled", async || chat.workspace.cancelled() == 1).await;
-    until("the turn is kept", async || !chat.workspace.conversation("c1").is_empty()).await;
+    until("the turn is kept", async || chat.workspace.conversation("c1").len() == 3).await;
     let lines = chat.workspace.conversation("c1");
     let calls = &lines[1]["tool_calls"];
     assert_eq!((&calls[1]["result"], &calls[1]["is_error"]), (&json!("echo of b"), &json!(false)));

@@ -4,10 +4,14 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, its helpers too")]
 
 mod apis;
+mod context;
 mod conversation;
 mod failures;
 mod loops;
+mod platform;
 mod provider;
+mod repeats;
+mod server;
 #[path = "../gateway/support/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "the other tests of the gateway use the rest")]
 mod support;

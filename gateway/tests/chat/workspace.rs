@@ -4,16 +4,18 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
+use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use dexorder_protocol::headers::IDENTITY;
 use dexorder_protocol::{Issuer, TrustedKeys, identity};
+use futures::stream;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc, watch};
 
 /// The workspace of one user.
 pub(crate) struct Workspace {
@@ -36,6 +38,12 @@ pub(crate) struct Inner {
     pub(crate) cancelled: Mutex<usize>,
     /// Requests, by method.
     pub(crate) requests: Mutex<Vec<String>>,
+    /// The addresses of resources that were read.
+    pub(crate) reads: Mutex<Vec<String>>,
+    /// Streams that listen for changes.
+    listeners: Mutex<Vec<mpsc::UnboundedSender<Value>>>,
+    /// Nothing is appended and appends are not answered, until it is set back.
+    pub(crate) hold_appends: watch::Sender<bool>,
 }
 
 impl Workspace {
@@ -60,6 +68,9 @@ impl Workspace {
             go: Notify::new(),
             cancelled: Mutex::default(),
             requests: Mutex::default(),
+            reads: Mutex::default(),
+            listeners: Mutex::default(),
+            hold_appends: watch::Sender::new(false),
         });
         let router = Router::new().route("/mcp", post(answer)).with_state(Arc::clone(&state));
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
@@ -76,12 +87,59 @@ impl Workspace {
         calls.iter().filter(|(called, _)| called == name).map(|(_, arguments)| arguments.clone()).collect()
     }
 
+    /// Changes a resource and tells those who listen.
+    pub(crate) fn change(&self, uri: &'static str, text: &'static str) {
+        self.state.resources.lock().unwrap().insert(uri, text);
+        self.state.tell("notifications/resources/updated", &json!({"uri": uri}));
+    }
+
+    /// How often a resource was read.
+    pub(crate) fn reads(&self, uri: &str) -> usize {
+        self.state.reads.lock().unwrap().iter().filter(|read| *read == uri).count()
+    }
+
+    /// Streams that listen now.
+    pub(crate) fn listeners(&self) -> usize {
+        let mut listeners = self.state.listeners.lock().unwrap();
+        listeners.retain(|listener| !listener.is_closed());
+        listeners.len()
+    }
+
+    /// Ends the streams that listen, as a pod does that stops.
+    pub(crate) fn end_listeners(&self) {
+        self.state.listeners.lock().unwrap().clear();
+    }
+
     pub(crate) fn cancelled(&self) -> usize {
         *self.state.cancelled.lock().unwrap()
     }
 }
 
 impl Inner {
+    fn tell(&self, method: &str, params: &Value) {
+        let message = json!({"jsonrpc": "2.0", "method": method, "params": params});
+        self.listeners.lock().unwrap().retain(|listener| listener.send(message.clone()).is_ok());
+    }
+
+    /// A stream that acknowledges what it will tell, and tells it.
+    fn listen(&self, params: &Value) -> Response {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let acknowledged = json!({
+            "jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged",
+            "params": {"notifications": params["notifications"]},
+        });
+        sender.send(acknowledged).unwrap();
+        self.listeners.lock().unwrap().push(sender);
+        let events = stream::unfold(receiver, |mut receiver| async move {
+            let message = receiver.recv().await?;
+            Some((
+                Ok::<_, std::convert::Infallible>(format!("event: message\ndata: {message}\n\n")),
+                receiver,
+            ))
+        });
+        ([("content-type", "text/event-stream")], Body::from_stream(events)).into_response()
+    }
+
     fn loses_the_answer(&self) -> bool {
         let mut lost = self.lost_answers.lock().unwrap();
         let loses = *lost > 0;
@@ -105,12 +163,18 @@ async fn answer(State(state): State<Arc<Inner>>, headers: HeaderMap, body: Strin
     let version = &params["_meta"]["io.modelcontextprotocol/protocolVersion"];
     assert_eq!((header("mcp-method").as_str(), header("mcp-name").as_str()), (method, named));
     assert_eq!((header("mcp-protocol-version").as_str(), version), ("2026-07-28", &json!("2026-07-28")));
+    if method == "subscriptions/listen" {
+        return state.listen(params);
+    }
     let result = match method {
         "resources/read" => read(&state, params["uri"].as_str().unwrap()).await,
         "tools/list" => Ok(list(params["cursor"].as_str())),
         "tools/call" => {
             let (name, arguments) = (params["name"].as_str().unwrap(), &params["arguments"]);
             state.calls.lock().unwrap().push((name.to_owned(), arguments.clone()));
+            if name == "append_conversation" {
+                state.hold_appends.subscribe().wait_for(|held| !held).await.unwrap();
+            }
             Ok(call(&state, name, arguments).await)
         }
         _ => Err(json!({"code": -32601, "message": "no such method"})),
@@ -131,10 +195,13 @@ async fn answer(State(state): State<Arc<Inner>>, headers: HeaderMap, body: Strin
 }
 
 async fn read(state: &Inner, uri: &str) -> Result<Value, Value> {
+    state.reads.lock().unwrap().push(uri.to_owned());
     let text = state.resources.lock().unwrap().get(uri).copied();
     match text {
         Some("slow") => std::future::pending().await,
-        Some(text) => Ok(json!({"contents": [{"uri": uri, "text": text}]})),
+        Some(text) => Ok(json!({
+            "contents": [{"uri": uri, "text": text}], "ttlMs": 0, "cacheScope": "private",
+        })),
         None => Err(json!({"code": -32002, "message": "no such resource"})),
     }
 }
@@ -145,12 +212,15 @@ fn list(cursor: Option<&str>) -> Value {
         json!({
             "name": name, "description": format!("About {name}. More."),
             "inputSchema": {"type": "object", "properties": {"text": {"type": "string"}}},
+            "annotations": {"readOnlyHint": name != "set_profile"},
         })
     };
     let page = |names: &[&str]| names.iter().map(|name| tool(name)).collect::<Vec<_>>();
     match cursor {
         None => json!({"tools": page(&["echo", "fail", "big", "platform_time"]), "nextCursor": "2"}),
-        Some(_) => json!({"tools": page(&["wait", "streamed", "append_conversation", "read_conversation"])}),
+        Some(_) => {
+            json!({"tools": page(&["wait", "streamed", "set_profile", "append_conversation", "read_conversation"])})
+        }
     }
 }
 
@@ -159,6 +229,10 @@ async fn call(state: &Inner, name: &str, arguments: &Value) -> Value {
     let structured = |value: Value| json!({"content": [{"type": "text", "text": value.to_string()}], "structuredContent": value});
     match name {
         "echo" | "streamed" => text(&format!("echo of {}", arguments["text"].as_str().unwrap_or("nothing"))),
+        "set_profile" => {
+            state.resources.lock().unwrap().insert("context://user-profile", "Trades tin.");
+            text("set")
+        }
         "platform_time" => text("the workspace's own time"),
         "fail" => json!({"content": [{"type": "text", "text": "it is broken"}], "isError": true}),
         "big" => text(&"€".repeat(100_000)),

@@ -71,10 +71,32 @@ pub(crate) fn ask(conversation: &str, text: &str) -> Value {
 
 impl World {
     pub(crate) async fn request(&self, method: Method, path: &str, body: &Value) -> Answer {
-        let token = format!("Bearer {}", self.token(USER));
-        let headers = [("authorization", token.as_str()), ("content-type", "application/json")];
+        self.request_as(USER, method, path, body, None).await
+    }
+
+    /// A request of any user, with an idempotency key or without.
+    pub(crate) async fn request_as(
+        &self,
+        user: &str,
+        method: Method,
+        path: &str,
+        body: &Value,
+        key: Option<&str>,
+    ) -> Answer {
+        let token = format!("Bearer {}", self.token(user));
+        let mut headers = vec![("authorization", token.as_str()), ("content-type", "application/json")];
+        headers.extend(key.map(|key| ("idempotency-key", key)));
         let body = if body.is_null() { String::new() } else { body.to_string() };
         self.client.send(method, path, &headers, body).await
+    }
+
+    pub(crate) async fn complete_as(&self, user: &str, body: &Value) -> Answer {
+        self.request_as(user, Method::POST, "/v1/chat/completions", body, None).await
+    }
+
+    /// A request with an idempotency key.
+    pub(crate) async fn complete_once(&self, key: &str, body: &Value) -> Answer {
+        self.request_as(USER, Method::POST, "/v1/chat/completions", body, Some(key)).await
     }
 
     /// Posts and returns with the response's head.

@@ -7,19 +7,16 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::{Client, connect::HttpConnector};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
-use rustls::pki_types::{CertificateDer, pem::PemObject};
 use tokio::time::{sleep, timeout};
 
 use super::anthropic::Anthropic;
 use super::openai::OpenAi;
 use super::sse::Events;
 use super::{Delta, Dialect, LlmError, Prompt, Sink, error_message, offline};
+use crate::chat::web::{self, WebClient, WebError};
 use crate::config::{ChatConfig, Provider};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const ERROR_TIMEOUT: Duration = Duration::from_secs(10);
 /// Silence on a stream after which it is given up. Providers send pings.
 const SILENCE: Duration = Duration::from_mins(3);
 const TRIES: u32 = 4;
@@ -27,22 +24,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// A provider that wants a longer pause is not waited for.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 const ERROR_BYTES: usize = 64 * 1024;
-
-/// Why no provider can be used.
-#[derive(Debug, thiserror::Error)]
-pub enum LlmStartError {
-    /// The certificates can't be used.
-    #[error("chat.caFile: {} holds no usable certificate in PEM", .0.display())]
-    Certificates(PathBuf),
-    /// The key can't be used.
-    #[error("chat.apiKeyFile: can't read {}: {source}", path.display())]
-    Key {
-        /// Path of the file.
-        path: PathBuf,
-        /// What the system says.
-        source: std::io::Error,
-    },
-}
 
 /// The configured model provider.
 pub(crate) enum Llm {
@@ -55,41 +36,20 @@ pub(crate) struct Remote {
     dialect: Box<dyn Dialect>,
     uri: String,
     key: Option<PathBuf>,
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: WebClient,
 }
 
 impl Llm {
-    pub(crate) fn new(config: &ChatConfig) -> Result<Self, LlmStartError> {
+    pub(crate) fn new(config: &ChatConfig) -> Result<Self, WebError> {
         let dialect: Box<dyn Dialect> = match config.provider {
             Provider::Offline => return Ok(Self::Offline),
             Provider::OpenAi => Box::new(OpenAi { tokens: config.tokens_parameter }),
             Provider::Anthropic => Box::new(Anthropic),
         };
-        let mut roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-        if let Some(path) = &config.ca_file {
-            let unusable = || LlmStartError::Certificates(path.clone());
-            let pem = std::fs::read(path).map_err(|_| unusable())?;
-            for certificate in CertificateDer::pem_slice_iter(&pem) {
-                roots.add(certificate.map_err(|_| unusable())?).map_err(|_| unusable())?;
-            }
-        }
         if let Some(path) = &config.api_key_file {
-            std::fs::metadata(path).map_err(|source| LlmStartError::Key { path: path.clone(), source })?;
+            web::check("chat.apiKeyFile", path)?;
         }
-        let tls = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-        let mut http = HttpConnector::new();
-        http.enforce_http(false);
-        http.set_nodelay(true);
-        http.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(http);
-        let client = Client::builder(TokioExecutor::new())
-            .pool_idle_timeout(Duration::from_secs(30))
-            .pool_timer(TokioTimer::new())
-            .build(connector);
+        let client = web::client("chat", config.ca_file.as_deref())?;
         let uri = format!("{}{}", config.base_url, dialect.path());
         Ok(Self::Remote(Box::new(Remote { dialect, uri, key: config.api_key_file.clone(), client })))
     }
@@ -187,7 +147,7 @@ impl Remote {
 
 async fn refused(response: Response<Incoming>) -> LlmError {
     let (parts, body) = response.into_parts();
-    let body = timeout(CONNECT_TIMEOUT, Limited::new(body, ERROR_BYTES).collect()).await;
+    let body = timeout(ERROR_TIMEOUT, Limited::new(body, ERROR_BYTES).collect()).await;
     let bytes = body.ok().and_then(Result::ok).map(http_body_util::Collected::to_bytes).unwrap_or_default();
     failure(parts.status.as_u16(), retry_after(&parts.headers), error_message(&bytes))
 }

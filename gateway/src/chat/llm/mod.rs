@@ -13,7 +13,7 @@ use http::HeaderMap;
 use serde_json::Value;
 
 pub(crate) use client::Llm;
-pub use client::LlmStartError;
+pub(crate) use sse::Events as SseEvents;
 
 /// One message of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,6 +82,25 @@ pub(crate) enum Stop {
     Calls,
     Length,
     Refusal,
+}
+
+impl Stop {
+    const ALL: [Self; 4] = [Self::End, Self::Calls, Self::Length, Self::Refusal];
+
+    /// The word for it.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::End => "end",
+            Self::Calls => "calls",
+            Self::Length => "length",
+            Self::Refusal => "refusal",
+        }
+    }
+
+    /// The one that this is the word for.
+    pub(crate) fn named(word: &str) -> Self {
+        Self::ALL.into_iter().find(|stop| stop.as_str() == word).unwrap_or_default()
+    }
 }
 
 /// Tokens.

@@ -5,7 +5,7 @@ const MOST: usize = 4 * 1024 * 1024;
 
 /// Collects bytes and gives the data of whole events.
 #[derive(Default)]
-pub(super) struct Events {
+pub(crate) struct Events {
     line: Vec<u8>,
     data: Vec<u8>,
     any: bool,
@@ -14,11 +14,11 @@ pub(super) struct Events {
 
 /// An event is larger than anything that a provider sends.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct TooLarge;
+pub(crate) struct TooLarge;
 
 impl Events {
     /// Takes bytes; the result is the data of the events that they complete.
-    pub(super) fn push(&mut self, bytes: &[u8]) -> Result<Vec<String>, TooLarge> {
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<Vec<String>, TooLarge> {
         let mut whole = Vec::new();
         for byte in bytes {
             match byte {

@@ -53,8 +53,6 @@ pub mod accepted {
     pub const IDLE_TIMEOUT_TOO_LONG: &str = "IdleTimeoutTooLong";
     /// The tier does not allow this auth mode.
     pub const AUTH_MODE_NOT_ALLOWED: &str = "AuthModeNotAllowed";
-    /// This release does not offer the auth mode yet.
-    pub const AUTH_MODE_NOT_OFFERED: &str = "AuthModeNotOffered";
     /// A schedule of `spec.wakeSchedules` or its time zone can't be read; the message names it.
     pub const INVALID_SCHEDULE: &str = "InvalidSchedule";
     /// The tier names no image and the workspace gives none.

@@ -105,6 +105,8 @@ async fn lead(
             sidecar_log: cli.sidecar_log,
         },
         instance: cli.pod_name,
+        namespace: cli.namespace,
+        most_starts: cli.max_concurrent_starts,
     };
     let stop = async move {
         let _ = stopped.wait_for(|stop| *stop).await;

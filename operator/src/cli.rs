@@ -23,6 +23,12 @@ pub struct Cli {
     /// Namespace of the operator, for its Lease and the signing keys.
     #[arg(long, env = "POD_NAMESPACE", default_value = "dexorder-system")]
     pub pod_namespace: String,
+    /// The only namespace whose workspaces are served. Left out: all of them.
+    #[arg(long, env = "NAMESPACE")]
+    pub namespace: Option<String>,
+    /// Most workspaces that may be starting at once, whatever their tier; the others wait in line.
+    #[arg(long, env = "MAX_CONCURRENT_STARTS", default_value_t = 50)]
+    pub max_concurrent_starts: usize,
     /// Log filter, such as `info` or `dexorder_operator=debug,kube=info`.
     #[arg(long, env = "RUST_LOG", default_value = "info")]
     pub log: String,

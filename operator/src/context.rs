@@ -6,13 +6,17 @@ use std::{
 };
 
 use dexorder_crds::{UserWorkspace, WorkspaceTier};
+use futures::channel::mpsc::UnboundedSender;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::{
     Client,
-    runtime::{events::Recorder, reflector::Store},
+    runtime::{
+        events::Recorder,
+        reflector::{ObjectRef, Store},
+    },
 };
 
-use crate::{build::Settings, metrics::Metrics, plan::Memory, sidecar::Sidecars};
+use crate::{build::Settings, line::Line, metrics::Metrics, plan::Memory, sidecar::Sidecars};
 
 /// What every look at a workspace shares.
 pub struct Context {
@@ -30,6 +34,10 @@ pub struct Context {
     pub stores: Stores,
     /// What is remembered of each workspace, by UID.
     pub notebook: Notebook,
+    /// Who may start now, and who waits.
+    pub line: Line,
+    /// Whose turn has come.
+    pub turns: UnboundedSender<ObjectRef<UserWorkspace>>,
 }
 
 /// The watched objects.

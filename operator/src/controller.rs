@@ -7,6 +7,7 @@ use futures::StreamExt;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::{
     Api, Client, Resource, ResourceExt,
+    core::NamespaceResourceScope,
     runtime::{
         Controller, controller,
         events::{Recorder, Reporter},
@@ -18,6 +19,7 @@ use kube::{
 use crate::{
     build::Settings,
     context::{Context, Notebook, Stores},
+    line::Line,
     metrics::Metrics,
     reconcile::{after_error, reconcile},
     sidecar::Sidecars,
@@ -30,6 +32,8 @@ const CONCURRENCY: u16 = 64;
 const DEBOUNCE: Duration = Duration::from_millis(5);
 /// How often what is remembered of deleted workspaces is thrown away.
 const TIDY: Duration = Duration::from_mins(5);
+/// How often deleted workspaces are taken out of the line of starts.
+const TIDY_LINE: Duration = Duration::from_secs(5);
 
 /// What a controller needs besides a client.
 pub struct Parts {
@@ -41,6 +45,10 @@ pub struct Parts {
     pub settings: Settings,
     /// Name of this replica, for events.
     pub instance: String,
+    /// The only namespace whose workspaces are served, if not all are.
+    pub namespace: Option<String>,
+    /// Most starts at once.
+    pub most_starts: usize,
 }
 
 /// Runs until `stop` is done, then lets the running looks end.
@@ -49,10 +57,12 @@ pub async fn run(
     parts: Parts,
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) -> Result<(), WriterDropped> {
-    let workspaces = watch(Api::<UserWorkspace>::all(client.clone()), watcher::Config::default(), trim);
+    let namespace = parts.namespace.as_deref();
+    let workspaces = watch(api::<UserWorkspace>(&client, namespace), watcher::Config::default(), trim);
     let tiers = watch(Api::<WorkspaceTier>::all(client.clone()), watcher::Config::default(), trim);
-    let pods = watch(Api::<Pod>::all(client.clone()), of_workspaces(), trim_pod);
-    let claims = watch(Api::<PersistentVolumeClaim>::all(client.clone()), of_workspaces(), trim_claim);
+    let pods = watch(api::<Pod>(&client, namespace), of_workspaces(), trim_pod);
+    let claims = watch(api::<PersistentVolumeClaim>(&client, namespace), of_workspaces(), trim_claim);
+    let (turns, turn_has_come) = futures::channel::mpsc::unbounded();
 
     let reporter = Reporter { controller: keys::MANAGED_BY.to_owned(), instance: Some(parts.instance) };
     let context = Arc::new(Context {
@@ -68,9 +78,12 @@ pub async fn run(
             claims: claims.store,
         },
         notebook: Notebook::default(),
+        line: Line::new(parts.most_starts),
+        turns,
     });
 
     let of_tier = workspaces.store.clone();
+    let seeded = Arc::new(std::sync::Once::new());
     let (in_step, wait_in_step) = tokio::sync::watch::channel(false);
     let run = Controller::for_stream(workspaces.changes, workspaces.store)
         .watches_stream(pods.changes, |pod: Pod| workspace_of(&pod))
@@ -80,16 +93,19 @@ pub async fn run(
             let those = of_tier.state_filter(|workspace| workspace.spec.tier == name);
             those.into_iter().map(|workspace| ObjectRef::from_obj(workspace.as_ref())).collect::<Vec<_>>()
         })
+        .reconcile_on(turn_has_come)
         .with_config(controller::Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE))
         .graceful_shutdown_on(stop)
         .run(
             move |workspace, context: Arc<Context>| {
-                let mut in_step = wait_in_step.clone();
+                let (mut in_step, seeded) = (wait_in_step.clone(), seeded.clone());
                 async move {
                     // A plan that was made before the first lists arrived would take every pod for absent.
                     if in_step.wait_for(|in_step| *in_step).await.is_err() {
                         return Ok(controller::Action::await_change());
                     }
+                    // By now the store of workspaces is filled too: no look comes before.
+                    seeded.call_once(|| context.seed_line());
                     reconcile(workspace, context).await
                 }
             },
@@ -109,7 +125,7 @@ pub async fn run(
     };
     tokio::select! {
         () = run => Ok(()),
-        result = async { tokio::try_join!(announce, tidy(&context)) } => result.map(|_| ()),
+        result = async { tokio::try_join!(announce, tidy(&context), tidy_line(&context)) } => result.map(|_| ()),
     }
 }
 
@@ -127,6 +143,24 @@ async fn tidy(context: &Context) -> Result<(), WriterDropped> {
         let present: std::collections::HashSet<String> =
             context.stores.workspaces.state().iter().filter_map(|workspace| workspace.uid()).collect();
         context.notebook.retain(|uid| present.contains(uid));
+    }
+}
+
+async fn tidy_line(context: &Context) -> Result<(), WriterDropped> {
+    loop {
+        tokio::time::sleep(TIDY_LINE).await;
+        context.tidy_line();
+    }
+}
+
+/// Objects of one namespace, or of all.
+fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
     }
 }
 

@@ -4,24 +4,26 @@ use std::time::{Duration, Instant};
 
 use dexorder_crds::{UserWorkspace, UserWorkspaceStatus, keys};
 use k8s_openapi::{
-    api::core::v1::{PersistentVolumeClaim, Pod},
+    api::core::v1::{Event as CoreEvent, PersistentVolumeClaim, Pod},
     jiff::Timestamp,
 };
 use kube::{
     Api, Resource, ResourceExt,
-    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions},
     runtime::events::{Event, EventType},
 };
 use serde_json::json;
 
 use crate::{
     context::Context,
-    plan::{Action, Drain, Memory, Note, Seen},
+    plan::{Action, Memory, Note, Seen, Start, trouble},
 };
 
 /// How long one call to the API server may take.
 const API_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The most events of a pod that are read.
+const MOST_EVENTS: u32 = 100;
 /// A change of an object is seen by its watch within this time.
 const WATCH_LAG: Duration = Duration::from_secs(5);
 
@@ -89,72 +91,44 @@ impl Context {
     /// Carries out one action for a workspace.
     pub async fn perform(&self, workspace: &UserWorkspace, action: Action) -> Result<Learnt, ExecuteError> {
         let uid = workspace.uid().unwrap_or_default();
+        let asks = matches!(
+            action,
+            Action::Ask { .. } | Action::Drain { .. } | Action::RotateKey { .. } | Action::Announce { .. }
+        );
         match action {
             Action::CreateClaim(claim) => self.create_claim(workspace, &claim).await?,
             Action::SetClaimOwners(owners) => {
                 let patch = json!({"metadata": {"ownerReferences": owners}});
                 self.patch_claim(workspace, &patch).await?;
             }
-            Action::CreatePod(pod, kind) => {
-                let asked = Timestamp::now();
+            Action::CreatePod { pod, kind, asked } => {
+                let start = Start { kind, asked, created: Timestamp::now() };
                 if let Some(pod_uid) = self.create_pod(workspace, &pod).await? {
-                    self.notebook.update(&uid, |page| page.memory = Memory::of_start(pod_uid, asked, kind));
+                    self.notebook.update(&uid, |page| page.memory = Memory::of_start(pod_uid, start));
                 }
             }
-            Action::DeletePod { uid: pod_uid } => self.delete_pod_once(workspace, &uid, pod_uid).await?,
-            Action::Ask { pod_uid, ip } => {
-                let answer = self.sidecars.report(&ip, &uid).await;
-                let at = Timestamp::now();
-                self.metrics.called_sidecar(if answer.is_ok() { "report" } else { "report_failed" });
-                self.notebook.update(&uid, |page| {
-                    let memory = &mut page.memory;
-                    *memory = memory.about(Some(&pod_uid));
-                    memory.pod_uid = Some(pod_uid);
-                    match answer {
-                        Ok(report) => {
-                            memory.report = Some(Seen { at, what: report });
-                            memory.silence = None;
-                        }
-                        Err(error) => {
-                            tracing::warn!(workspace = %workspace.name_any(), %error, "the sidecar gave no report");
-                            memory.silence = Some(Seen { at, what: error.to_string() });
-                        }
-                    }
-                });
+            Action::DeletePod { uid: pod_uid, version } => {
+                self.delete_pod_once(workspace, &uid, pod_uid, version).await?;
+            }
+            Action::Line { asked } => {
+                self.join_line(workspace, asked);
                 return Ok(Learnt::Something);
             }
-            Action::Drain { pod_uid, ip, request } => {
-                let answer = self.sidecars.drain(&ip, &uid, &request).await;
-                let at = Timestamp::now();
-                self.metrics.called_sidecar(match &answer {
-                    Ok(outcome) if outcome.drained => "drained",
-                    Ok(_) => "drain_refused",
-                    Err(_) => "drain_failed",
-                });
-                self.notebook.update(&uid, |page| {
-                    let memory = &mut page.memory;
-                    *memory = memory.about(Some(&pod_uid));
-                    memory.pod_uid = Some(pod_uid);
-                    match answer {
-                        Ok(outcome) if outcome.drained => {
-                            memory.drain = Some(Seen { at, what: Drain::Done(outcome) });
-                            memory.silence = None;
-                        }
-                        Ok(outcome) => {
-                            memory.report = outcome.report.map(|report| Seen { at, what: *report });
-                            memory.drain = Some(Seen { at, what: Drain::Refused });
-                            memory.silence = None;
-                        }
-                        Err(error) => {
-                            tracing::warn!(workspace = %workspace.name_any(), %error, "the sidecar did not drain");
-                            memory.drain = Some(Seen { at, what: Drain::Unanswered(error.to_string()) });
-                        }
-                    }
-                });
+            Action::DeleteWorkspace => self.delete_workspace(workspace).await?,
+            Action::ReadEvents { pod_uid } => {
+                self.read_events(workspace, pod_uid).await?;
                 return Ok(Learnt::Something);
+            }
+            Action::Ask { pod_uid, ip } => self.ask(workspace, pod_uid, &ip).await,
+            Action::Drain { pod_uid, ip, request } => self.drain(workspace, pod_uid, &ip, &request).await,
+            Action::RotateKey { pod_uid, ip, request } => {
+                self.rotate_key(workspace, pod_uid, &ip, request).await;
+            }
+            Action::Announce { pod_uid, ip, deadline, message } => {
+                self.announce(workspace, pod_uid, &ip, deadline, message).await;
             }
         }
-        Ok(Learnt::Nothing)
+        Ok(if asks { Learnt::Something } else { Learnt::Nothing })
     }
 
     async fn create_claim(
@@ -201,28 +175,71 @@ impl Context {
         workspace: &UserWorkspace,
         workspace_uid: &str,
         pod_uid: String,
+        version: Option<String>,
     ) -> Result<(), ExecuteError> {
         let just_deleted = |(uid, at): (String, Instant)| uid == pod_uid && at.elapsed() < WATCH_LAG;
         if self.notebook.read(workspace_uid).deleted.is_some_and(just_deleted) {
             return Ok(());
         }
-        self.delete_pod(workspace, &pod_uid).await?;
+        let deleted = self.delete_pod(workspace, &pod_uid, version).await;
+        if deleted.as_ref().is_err_and(ExecuteError::is_conflict) {
+            // The pod has changed: whoever was silent before may answer now.
+            self.notebook.update(workspace_uid, |page| page.memory.forget_silence());
+        }
+        deleted?;
         self.notebook.update(workspace_uid, |page| page.deleted = Some((pod_uid, Instant::now())));
         Ok(())
     }
 
-    /// Deletes the pod with that UID. That it is gone, or replaced by another, is fine.
-    async fn delete_pod(&self, workspace: &UserWorkspace, pod_uid: &str) -> Result<(), ExecuteError> {
+    /// Deletes the pod with that UID. That it is gone, or replaced by another, is fine. That it has changed is not, if
+    /// it may be deleted only as it was observed.
+    async fn delete_pod(
+        &self,
+        workspace: &UserWorkspace,
+        pod_uid: &str,
+        version: Option<String>,
+    ) -> Result<(), ExecuteError> {
+        let as_observed = version.is_some();
         let api: Api<Pod> = self.namespaced(workspace);
         let name = keys::child_name(&workspace.name_any());
         let params = DeleteParams {
-            preconditions: Some(Preconditions { uid: Some(pod_uid.to_owned()), resource_version: None }),
+            preconditions: Some(Preconditions { uid: Some(pod_uid.to_owned()), resource_version: version }),
             ..DeleteParams::default()
         };
         match self.call("delete", "Pod", full_name(workspace, &name), api.delete(&name, &params)).await {
-            Err(error) if matches!(error.code(), Some(404 | 409)) => Ok(()),
+            Err(error) if error.code() == Some(404) || (error.is_conflict() && !as_observed) => Ok(()),
             other => other.map(drop),
         }
+    }
+
+    /// Deletes the workspace as it was observed. What it owns goes with it.
+    async fn delete_workspace(&self, workspace: &UserWorkspace) -> Result<(), ExecuteError> {
+        let api: Api<UserWorkspace> = self.namespaced(workspace);
+        let name = workspace.name_any();
+        let params = DeleteParams {
+            preconditions: Some(Preconditions {
+                uid: workspace.uid(),
+                resource_version: workspace.resource_version(),
+            }),
+            ..DeleteParams::default()
+        };
+        let call = api.delete(&name, &params);
+        match self.call("delete", "UserWorkspace", full_name(workspace, &name), call).await {
+            Err(error) if error.code() == Some(404) => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    /// Reads what the events of a pod say of a start that takes long.
+    async fn read_events(&self, workspace: &UserWorkspace, pod_uid: String) -> Result<(), ExecuteError> {
+        let api: Api<CoreEvent> = self.namespaced(workspace);
+        let params =
+            ListParams::default().fields(&format!("involvedObject.uid={pod_uid}")).limit(MOST_EVENTS);
+        let name = full_name(workspace, &keys::child_name(&workspace.name_any()));
+        let events = self.timed("list", "Event", name, api.list(&params)).await?;
+        let trouble = Seen { at: Timestamp::now(), what: trouble(&events.items) };
+        self.remember(workspace, pod_uid, |memory| memory.trouble = Some(trouble));
+        Ok(())
     }
 
     /// Writes the status, provided that nobody has written to the workspace since it was observed.
@@ -283,6 +300,16 @@ impl Context {
         call: impl Future<Output = Result<T, kube::Error>>,
     ) -> Result<T, ExecuteError> {
         self.metrics.wrote(verb, kind);
+        self.timed(verb, kind, name, call).await
+    }
+
+    async fn timed<T>(
+        &self,
+        verb: &'static str,
+        kind: &'static str,
+        name: String,
+        call: impl Future<Output = Result<T, kube::Error>>,
+    ) -> Result<T, ExecuteError> {
         match tokio::time::timeout(API_TIMEOUT, call).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(source)) => Err(ExecuteError::Api { verb, kind, name, source: Box::new(source) }),

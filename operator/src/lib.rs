@@ -5,15 +5,18 @@
 
 pub mod app;
 pub mod build;
+mod calls;
 pub mod cli;
 pub mod context;
 pub mod controller;
 pub mod execute;
 pub mod identity;
 pub mod lease;
+pub mod line;
 pub mod metrics;
 pub mod plan;
 pub mod reconcile;
 pub mod server;
 pub mod sidecar;
+mod turns;
 pub mod watch;

@@ -8,6 +8,9 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use dexorder_crds::StartPhases;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+
 use crate::plan::Started;
 
 /// Labels of a write to the API server.
@@ -21,6 +24,20 @@ struct WriteLabels {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct OutcomeLabels {
     outcome: &'static str,
+}
+
+/// Labels of a phase of a start.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct PhaseLabels {
+    kind: &'static str,
+    phase: &'static str,
+    tier: String,
+}
+
+/// Labels of the line of starts.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct LineLabels {
+    state: &'static str,
 }
 
 /// Labels of a start.
@@ -38,6 +55,8 @@ pub struct Metrics {
     reconciles: Family<OutcomeLabels, Counter>,
     duration: Histogram,
     starts: Family<StartLabels, Histogram>,
+    phases: Family<PhaseLabels, Histogram>,
+    line: Family<LineLabels, Gauge>,
     leader: Gauge<i64, std::sync::atomic::AtomicI64>,
     sidecar_calls: Family<OutcomeLabels, Counter<u64, AtomicU64>>,
 }
@@ -51,20 +70,29 @@ impl Default for Metrics {
         registry.register("reconciles", "Looks at a workspace by outcome", reconciles.clone());
         let duration = Histogram::new([0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 60.0]);
         registry.register("reconcile_duration_seconds", "Time of a look at a workspace", duration.clone());
-        let starts = Family::new_with_constructor(
-            (|| Histogram::new([0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0]))
-                as fn() -> Histogram,
-        );
+        let starts = Family::new_with_constructor(of_starts as fn() -> Histogram);
         registry.register(
             "start_duration_seconds",
             "Time from a start's request to a ready workspace",
             starts.clone(),
         );
+        let phases = Family::new_with_constructor(of_starts as fn() -> Histogram);
+        registry.register(
+            "start_phase_seconds",
+            "Time from a start's request to the end of each of its phases",
+            phases.clone(),
+        );
+        let line = Family::default();
+        registry.register(
+            "line",
+            "Workspaces that start, and that wait for their turn to start",
+            line.clone(),
+        );
         let leader = Gauge::default();
         registry.register("leader", "1 while this replica acts", leader.clone());
         let sidecar_calls = Family::default();
         registry.register("sidecar_calls", "Control calls to sidecars by outcome", sidecar_calls.clone());
-        Self { registry, writes, reconciles, duration, starts, leader, sidecar_calls }
+        Self { registry, writes, reconciles, duration, starts, phases, line, leader, sidecar_calls }
     }
 }
 
@@ -84,6 +112,17 @@ impl Metrics {
     pub fn started(&self, tier: &str, started: &Started) {
         let labels = StartLabels { kind: started.kind.as_str(), tier: tier.to_owned() };
         self.starts.get_or_create(&labels).observe(started.took.as_secs_f64());
+        for (phase, took) in phases_of(&started.phases) {
+            let labels = PhaseLabels { kind: started.kind.as_str(), phase, tier: tier.to_owned() };
+            self.phases.get_or_create(&labels).observe(took);
+        }
+    }
+
+    /// Tells how many start and how many wait.
+    pub fn line(&self, starting: usize, waiting: usize) {
+        for (state, count) in [("starting", starting), ("waiting", waiting)] {
+            self.line.get_or_create(&LineLabels { state }).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
     }
 
     /// Counts a call to a sidecar.
@@ -102,4 +141,35 @@ impl Metrics {
         encode(&mut text, &self.registry)?;
         Ok(text)
     }
+}
+
+fn of_starts() -> Histogram {
+    Histogram::new([0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0])
+}
+
+/// The seconds from the request to each phase that was seen. Two clocks may differ: no phase ends before the request.
+fn phases_of(phases: &StartPhases) -> Vec<(&'static str, f64)> {
+    let StartPhases {
+        kind: _,
+        request_time,
+        create_time,
+        scheduled_time,
+        pulled_time,
+        sidecar_ready_time,
+        agent_ready_time,
+    } = phases;
+    let Some(request) = request_time else {
+        return Vec::new();
+    };
+    let since = |time: &MicroTime| time.0.duration_since(request.0).as_secs_f64().max(0.0);
+    [
+        ("created", create_time),
+        ("scheduled", scheduled_time),
+        ("pulled", pulled_time),
+        ("sidecar", sidecar_ready_time),
+        ("agent", agent_ready_time),
+    ]
+    .into_iter()
+    .filter_map(|(phase, time)| Some((phase, since(time.as_ref()?))))
+    .collect()
 }

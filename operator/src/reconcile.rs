@@ -21,11 +21,13 @@ use crate::{
 /// How long one look may take: a drain and a little more.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(90);
 /// How often a look may plan anew because a sidecar answered.
-const MOST_PASSES: usize = 4;
+const MOST_PASSES: usize = 6;
 /// A copy that is known to be out of date is replaced by the watch within this time.
 const STALE: Duration = Duration::from_millis(20);
 /// After a conflict the newer copy arrives within this time.
 const CONFLICT: Duration = Duration::from_millis(50);
+/// A timer that is far away is set again on the way.
+const LONGEST: Duration = Duration::from_hours(24);
 /// A precise moment of a deadline is missed by less than this.
 const SHORTEST: Duration = Duration::from_millis(10);
 
@@ -59,8 +61,14 @@ pub async fn reconcile(
             context.metrics.reconciled("conflict", began.elapsed());
             return Ok(Requeue::requeue(CONFLICT));
         }
-        Err(ReconcileError::Execute(_)) => "failed",
-        Err(ReconcileError::Timeout) => "timeout",
+        Err(error) => {
+            // Others need not wait for what failed: it gets into the line again.
+            context.settle_line(&workspace, plan::Line::Free);
+            match error {
+                ReconcileError::Execute(_) => "failed",
+                ReconcileError::Timeout => "timeout",
+            }
+        }
     };
     context.metrics.reconciled(outcome, began.elapsed());
     result
@@ -90,7 +98,7 @@ async fn look(workspace: &UserWorkspace, context: &Context) -> Result<Requeue, R
         let Some(current) = current(workspace, written.take(), context) else {
             return Ok(Requeue::requeue(STALE));
         };
-        let (Plan { first, status, then, notes, started, next }, now) = make_plan(&current, context);
+        let (Plan { first, status, then, notes, started, line, next }, now) = make_plan(&current, context);
         let mut learnt = Learnt::Nothing;
         for action in first {
             learnt = perform(&current, context, action).await?.max(learnt);
@@ -101,7 +109,8 @@ async fn look(workspace: &UserWorkspace, context: &Context) -> Result<Requeue, R
             written = Some(answer);
         }
         for action in then {
-            learnt = perform(&current, context, action).await?.max(learnt);
+            let current = written.as_ref().unwrap_or(&current);
+            learnt = perform(current, context, action).await?.max(learnt);
         }
         for note in notes {
             context.publish(&current, note).await;
@@ -112,6 +121,7 @@ async fn look(workspace: &UserWorkspace, context: &Context) -> Result<Requeue, R
         }
         last = next;
         if learnt == Learnt::Nothing {
+            context.settle_line(&current, line);
             return Ok(requeue(next, now));
         }
     }
@@ -148,16 +158,21 @@ fn make_plan(workspace: &UserWorkspace, context: &Context) -> (Plan, Timestamp) 
     let tier = context.stores.tiers.get(&ObjectRef::new(&workspace.spec.tier));
     let pod = context.stores.pods.get(&ObjectRef::new(&child).within(&namespace));
     let claim = context.stores.claims.get(&ObjectRef::new(&child).within(&namespace));
-    let memory = context.notebook.read(&workspace.uid().unwrap_or_default()).memory;
+    let uid = workspace.uid().unwrap_or_default();
+    let now = Timestamp::now();
+    let memory = context.notebook.update(&uid, |page| {
+        page.memory.watch(pod.as_deref(), now);
+        page.memory.clone()
+    });
     let observed = Observed {
         workspace,
         tier: tier.as_deref(),
         pod: pod.as_deref(),
         claim: claim.as_deref(),
         memory: &memory,
+        turn: context.line.turn(&uid),
         settings: &context.settings,
     };
-    let now = Timestamp::now();
     (plan::plan(&observed, now), now)
 }
 
@@ -184,10 +199,7 @@ async fn perform(
 fn forget_refusal(workspace: &UserWorkspace, status: &UserWorkspaceStatus, context: &Context) {
     let running = status.conditions.iter().any(|condition| condition.reason == suspended::RUNNING);
     if running {
-        context.notebook.update(&workspace.uid().unwrap_or_default(), |page| {
-            page.memory.drain =
-                page.memory.drain.take().filter(|drain| matches!(drain.what, plan::Drain::Done(_)));
-        });
+        context.notebook.update(&workspace.uid().unwrap_or_default(), |page| page.memory.forget_stop());
     }
 }
 
@@ -195,7 +207,8 @@ fn requeue(next: Next, now: Timestamp) -> Requeue {
     match next {
         Next::OnChange => Requeue::await_change(),
         Next::At(moment) => {
-            Requeue::requeue(Duration::try_from(moment.duration_since(now)).unwrap_or_default().max(SHORTEST))
+            let wait = Duration::try_from(moment.duration_since(now)).unwrap_or_default();
+            Requeue::requeue(wait.clamp(SHORTEST, LONGEST))
         }
     }
 }

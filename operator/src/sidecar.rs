@@ -5,7 +5,10 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use bytes::Bytes;
 use dexorder_protocol::{
     CONTROL_PORT, Issuer, SigningKey,
-    control::{DRAIN_PATH, DrainOutcome, DrainRequest, REPORT_PATH, Report},
+    control::{
+        DRAIN_PATH, DrainOutcome, DrainRequest, NOTIFY_PATH, NotifyOutcome, NotifyRequest, REPORT_PATH,
+        ROTATE_KEY_PATH, Report, RotateKeyOutcome, RotateKeyRequest,
+    },
     headers,
     identity::{self, IdentityError, OPERATOR_SUBJECT},
 };
@@ -16,10 +19,10 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use k8s_openapi::jiff::Timestamp;
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 
-/// How long a report may take.
-const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a report, a notification or a rotation may take.
+const SHORT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a drain may take: the sidecar's own limit and a little more.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(55);
 /// The longest answer that is read.
@@ -86,7 +89,7 @@ impl Sidecars {
     /// Asks for the report.
     pub async fn report(&self, ip: &str, workspace_uid: &str) -> Result<Report, SidecarError> {
         let request = self.request(ip, workspace_uid, Method::GET, REPORT_PATH, Bytes::new())?;
-        let (status, body) = within(ip, REPORT_TIMEOUT, self.send(ip, request)).await?;
+        let (status, body) = within(ip, SHORT_TIMEOUT, self.send(ip, request)).await?;
         parse(ip, status, &body)
     }
 
@@ -97,12 +100,46 @@ impl Sidecars {
         workspace_uid: &str,
         request: &DrainRequest,
     ) -> Result<DrainOutcome, SidecarError> {
-        let body = serde_json::to_vec(request)
-            .map_err(|error| SidecarError::Request { ip: ip.to_owned(), source: error.into() })?;
-        let request = self.request(ip, workspace_uid, Method::POST, DRAIN_PATH, body.into())?;
-        let (status, body) = within(ip, DRAIN_TIMEOUT, self.send(ip, request)).await?;
+        let (status, body) = self.post(ip, workspace_uid, DRAIN_PATH, request, DRAIN_TIMEOUT).await?;
         let status = if status == StatusCode::CONFLICT { StatusCode::OK } else { status };
         parse(ip, status, &body)
+    }
+
+    /// Asks a workspace of auth mode Direct for another key. The same request is carried out once.
+    pub async fn rotate_key(
+        &self,
+        ip: &str,
+        workspace_uid: &str,
+        request: &str,
+    ) -> Result<RotateKeyOutcome, SidecarError> {
+        let request = RotateKeyRequest { request: request.to_owned() };
+        let (status, body) = self.post(ip, workspace_uid, ROTATE_KEY_PATH, &request, SHORT_TIMEOUT).await?;
+        parse(ip, status, &body)
+    }
+
+    /// Has the sidecar tell the clients that listen.
+    pub async fn notify(
+        &self,
+        ip: &str,
+        workspace_uid: &str,
+        request: &NotifyRequest,
+    ) -> Result<NotifyOutcome, SidecarError> {
+        let (status, body) = self.post(ip, workspace_uid, NOTIFY_PATH, request, SHORT_TIMEOUT).await?;
+        parse(ip, status, &body)
+    }
+
+    async fn post(
+        &self,
+        ip: &str,
+        workspace_uid: &str,
+        path: &str,
+        body: &impl Serialize,
+        limit: Duration,
+    ) -> Result<(StatusCode, Bytes), SidecarError> {
+        let body = serde_json::to_vec(body)
+            .map_err(|error| SidecarError::Request { ip: ip.to_owned(), source: error.into() })?;
+        let request = self.request(ip, workspace_uid, Method::POST, path, body.into())?;
+        within(ip, limit, self.send(ip, request)).await
     }
 
     fn request(

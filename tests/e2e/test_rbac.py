@@ -30,6 +30,8 @@ PERSON = Identity.of_person(f"e2e-desk-{secrets.token_hex(4)}")
 MAY = {
     OPERATOR: [
         "get,list,watch userworkspaces.dexorder.io",
+        "delete userworkspaces.dexorder.io in dexorder",
+        "list events in dexorder",
         "get,list,watch workspacetiers.dexorder.io",
         "patch userworkspaces.dexorder.io/status in dexorder",
         "get,list,watch,create,delete pods in dexorder",
@@ -46,7 +48,7 @@ MAY = {
 }
 MUST_NOT = {
     OPERATOR: [
-        "create,update,patch,delete userworkspaces.dexorder.io in dexorder",
+        "create,update,patch userworkspaces.dexorder.io in dexorder",
         "create,update,patch,delete workspacetiers.dexorder.io",
         "create pods/exec in dexorder",
         "get pods/log in dexorder",

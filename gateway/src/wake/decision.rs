@@ -116,10 +116,7 @@ fn obstacle(workspace: &Workspace) -> Option<Obstacle> {
         forbidden,
     };
     if let Some(state) = workspace.accepted.as_ref().filter(|state| !state.holds) {
-        let forbidden = matches!(
-            state.reason.as_str(),
-            accepted::AUTH_MODE_NOT_ALLOWED | accepted::AUTH_MODE_NOT_OFFERED
-        );
+        let forbidden = matches!(state.reason.as_str(), accepted::AUTH_MODE_NOT_ALLOWED);
         return Some(refused(state, forbidden));
     }
     // These last until somebody changes something: waiting for them would only hide the cause.

@@ -1,7 +1,11 @@
 //! The objects that a workspace is made of, built from its manifest and terms. [no client]
 
+mod agent;
 mod claim;
+mod parts;
 mod pod;
+mod sidecar;
+mod volumes;
 
 pub use claim::claim;
 pub use pod::pod;

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use dexorder_crds::{
-    AuthMode, RetentionPolicy, UserWorkspace, UserWorkspaceSpec, WorkspaceTier, WorkspaceTierSpec,
+    Access, AuthMode, Egress, RetentionPolicy, UserWorkspace, WorkspaceTier, WorkspaceTierSpec,
     condition::accepted, keys,
 };
 use k8s_openapi::{apimachinery::pkg::api::resource::Quantity, jiff::Timestamp};
+
+use super::{expiry::is_anonymous, schedule};
 
 /// What a workspace gets under its tier.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +23,10 @@ pub struct Terms {
     pub storage_class: Option<String>,
     /// What becomes of the volume when the workspace is deleted.
     pub retention: RetentionPolicy,
+    /// What its users may do.
+    pub access: Access,
+    /// What the pod may reach.
+    pub egress: Egress,
 }
 
 /// The verdict on a manifest.
@@ -34,6 +40,8 @@ pub struct Verdict {
     pub message: String,
     /// The terms, where they could be told. Idleness is judged by them also while a manifest is not accepted.
     pub terms: Option<Terms>,
+    /// How long an anonymous visitor's workspace lives, if the tier says so.
+    pub max_lifetime: Option<Duration>,
 }
 
 /// The time in the annotation `dexorder.io/keep-awake-until`, or the text if it is no time.
@@ -43,7 +51,12 @@ pub(super) fn keep_awake_until(workspace: &UserWorkspace) -> Option<Result<Times
 }
 
 /// Judges a manifest by its tier.
-pub(super) fn judge(workspace: &UserWorkspace, tier: Option<&WorkspaceTier>) -> Verdict {
+pub(super) fn judge(workspace: &UserWorkspace, tier: Option<&WorkspaceTier>, now: Timestamp) -> Verdict {
+    let max_lifetime = tier.and_then(|tier| tier.spec.max_lifetime).map(dexorder_crds::Duration::as_std);
+    Verdict { max_lifetime, ..judge_fit(workspace, tier, now) }
+}
+
+fn judge_fit(workspace: &UserWorkspace, tier: Option<&WorkspaceTier>, now: Timestamp) -> Verdict {
     let spec = &workspace.spec;
     let Some(tier) = tier else {
         return refuse(
@@ -55,7 +68,7 @@ pub(super) fn judge(workspace: &UserWorkspace, tier: Option<&WorkspaceTier>) -> 
             None,
         );
     };
-    let terms = terms(spec, &tier.spec);
+    let terms = terms(workspace, &tier.spec);
     let most = tier.spec.idle_timeout.most;
     if let Some(asked) = spec.idle_timeout.filter(|asked| *asked > most) {
         return refuse(
@@ -81,12 +94,8 @@ pub(super) fn judge(workspace: &UserWorkspace, tier: Option<&WorkspaceTier>) -> 
             terms,
         );
     }
-    if mode != AuthMode::Gateway {
-        return refuse(
-            accepted::AUTH_MODE_NOT_OFFERED,
-            format!("this release does not offer auth mode {} yet; choose Gateway", mode.as_str()),
-            terms,
-        );
+    if let Some(fault) = schedule::fault(&spec.wake_schedules, now) {
+        return refuse(accepted::INVALID_SCHEDULE, format!("spec.wakeSchedules: {fault}"), terms);
     }
     if terms.is_none() {
         return refuse(
@@ -98,21 +107,22 @@ pub(super) fn judge(workspace: &UserWorkspace, tier: Option<&WorkspaceTier>) -> 
             None,
         );
     }
-    let (reason, mut message) = in_effect(spec, &tier.spec);
+    let (reason, mut message) = in_effect(&spec.tier, &tier.spec);
     if let Some(Err(text)) = keep_awake_until(workspace) {
         message = format!(
             "{message}; annotation {} \"{text}\" is no time: write one like 2030-01-31T18:00:00Z",
             keys::KEEP_AWAKE_UNTIL
         );
     }
-    Verdict { accepted: true, reason, message, terms }
+    Verdict { accepted: true, reason, message, terms, max_lifetime: None }
 }
 
 fn refuse(reason: &'static str, message: String, terms: Option<Terms>) -> Verdict {
-    Verdict { accepted: false, reason, message, terms }
+    Verdict { accepted: false, reason, message, terms, max_lifetime: None }
 }
 
-fn terms(spec: &UserWorkspaceSpec, tier: &WorkspaceTierSpec) -> Option<Terms> {
+fn terms(workspace: &UserWorkspace, tier: &WorkspaceTierSpec) -> Option<Terms> {
+    let spec = &workspace.spec;
     let image =
         spec.template.as_ref().and_then(|template| template.image.clone()).or_else(|| tier.image.clone())?;
     let own = spec.storage.clone().unwrap_or_default();
@@ -122,26 +132,28 @@ fn terms(spec: &UserWorkspaceSpec, tier: &WorkspaceTierSpec) -> Option<Terms> {
         image,
         storage_size: own.size.unwrap_or_else(|| tier.storage.size.clone()),
         storage_class: own.storage_class_name.or_else(|| tier.storage.storage_class_name.clone()),
-        retention: own.retention_policy.unwrap_or(tier.storage.retention_policy),
+        retention: own.retention_policy.unwrap_or(if is_anonymous(workspace) {
+            // Nobody could come back to it.
+            RetentionPolicy::Delete
+        } else {
+            tier.storage.retention_policy
+        }),
+        access: if spec.auth.mode == AuthMode::Public { Access::ReadOnly } else { tier.access },
+        egress: tier.egress,
     })
 }
 
 /// Fields that are valid and that this release does not act on are named, so that nobody relies on them.
-fn in_effect(spec: &UserWorkspaceSpec, tier: &WorkspaceTierSpec) -> (&'static str, String) {
-    let waiting = [
-        (tier.warm_pool.as_ref().is_some_and(|pool| pool.size > 0), "warmPool of the tier"),
-        (tier.max_lifetime.is_some(), "maxLifetime of the tier"),
-        (tier.max_concurrent_starts.is_some(), "maxConcurrentStarts of the tier"),
-    ];
+fn in_effect(name: &str, tier: &WorkspaceTierSpec) -> (&'static str, String) {
+    let waiting = [(tier.warm_pool.as_ref().is_some_and(|pool| pool.size > 0), "warmPool of the tier")];
     let named: Vec<_> = waiting.into_iter().filter(|(set, _)| *set).map(|(_, name)| name).collect();
     if named.is_empty() {
-        (accepted::ACCEPTED, format!("the manifest fits tier \"{}\"", spec.tier))
+        (accepted::ACCEPTED, format!("the manifest fits tier \"{name}\""))
     } else {
         (
             accepted::ACCEPTED_IN_PART,
             format!(
-                "the manifest fits tier \"{}\"; without effect in this release: {}",
-                spec.tier,
+                "the manifest fits tier \"{name}\"; without effect in this release: {}",
                 named.join(", ")
             ),
         )

@@ -90,6 +90,7 @@ impl Draft {
         self.status.idle_deadline_time = None;
         self.status.ready_time = None;
         self.status.restarts = None;
+        self.status.queue_position = None;
         if !is(&self.status, ConditionType::Suspended, "True") {
             self.status.suspend_time = Some(seconds(self.now));
         }

@@ -2,15 +2,22 @@
 
 mod accept;
 mod claim_state;
+mod direct;
 mod draft;
+mod expiry;
 mod idle;
+mod late;
 mod memory;
+mod phases;
 mod pod_state;
 mod run;
+mod schedule;
 mod stop;
 #[cfg(test)]
 mod tests;
+mod turn;
 mod types;
+mod up_to_date;
 
 use dexorder_crds::{
     OperatingMode, UserWorkspace, UserWorkspaceStatus,
@@ -21,9 +28,12 @@ use k8s_openapi::jiff::Timestamp;
 
 pub use accept::{Terms, Verdict};
 pub use claim_state::ClaimState;
-pub use memory::{Drain, Memory, Seen, StartKind};
+pub use late::trouble;
+pub use memory::{Drain, Memory, Seen, Start, StartKind};
+pub use phases::Progress;
 pub use pod_state::{AlivePod, PodState, Problem};
-pub use types::{Action, Next, Note, Observed, Plan, Started};
+pub use turn::Turn;
+pub use types::{Action, Line, Next, Note, Observed, Plan, Started};
 
 use draft::Draft;
 
@@ -31,6 +41,8 @@ use draft::Draft;
 pub fn plan(observed: &Observed<'_>, now: Timestamp) -> Plan {
     let mut planner = Planner::new(observed, now);
     if observed.workspace.metadata.deletion_timestamp.is_none() {
+        planner.draft_expiry();
+        planner.settle_claim();
         match planner.want() {
             Want::Run => planner.run(),
             Want::Stop(why) => planner.stop(why),
@@ -67,6 +79,7 @@ struct Planner<'a> {
     then: Vec<Action>,
     notes: Vec<Note>,
     started: Option<Started>,
+    line: Line,
     next: Next,
     /// Nothing is written though something changed: a better moment comes soon.
     hold_status: bool,
@@ -80,7 +93,7 @@ impl<'a> Planner<'a> {
             observed,
             now,
             before: workspace.status.clone().unwrap_or_default(),
-            verdict: accept::judge(workspace, observed.tier),
+            verdict: accept::judge(workspace, observed.tier, now),
             claim: ClaimState::of(observed.claim, &workspace.spec.user_id),
             pod: PodState::of(observed.pod, uid),
             draft: Draft::of(workspace, now),
@@ -88,6 +101,7 @@ impl<'a> Planner<'a> {
             then: Vec::new(),
             notes: Vec::new(),
             started: None,
+            line: Line::Free,
             next: Next::OnChange,
             hold_status: false,
         };
@@ -106,14 +120,23 @@ impl<'a> Planner<'a> {
     }
 
     fn want(&self) -> Want {
+        if self.is_expired() {
+            return Want::Stop(suspended::EXPIRED);
+        }
         match self.observed.workspace.spec.operating_mode {
             OperatingMode::Suspended => Want::Stop(suspended::REQUESTED),
-            OperatingMode::Auto if self.stop_was_decided() && self.touch() == self.before.observed_touch => {
+            OperatingMode::Auto if self.stop_was_decided() && !self.is_woken() => {
                 let requested = self.before.suspend_reason.as_deref() == Some(suspended::REQUESTED);
                 Want::Stop(if requested { suspended::REQUESTED } else { suspended::IDLE })
             }
             OperatingMode::Running | OperatingMode::Auto => Want::Run,
         }
+    }
+
+    /// Somebody has touched the workspace since it was stopped, or a schedule wakes it.
+    fn is_woken(&self) -> bool {
+        let scheduled = self.before.next_wake_time.as_ref().is_some_and(|time| time.0 <= self.now);
+        scheduled || self.touch() != self.before.observed_touch
     }
 
     fn stop_was_decided(&self) -> bool {
@@ -124,6 +147,14 @@ impl<'a> Planner<'a> {
         self.observed.workspace.metadata.annotations.as_ref()?.get(keys::TOUCHED_AT).cloned()
     }
 
+    /// Looks again at this moment, or sooner.
+    fn look_by(&mut self, moment: Timestamp) {
+        self.next = match self.next {
+            Next::At(sooner) if sooner <= moment => self.next,
+            _ => Next::At(moment),
+        };
+    }
+
     fn child_name(&self) -> String {
         keys::child_name(self.observed.workspace.metadata.name.as_deref().unwrap_or_default())
     }
@@ -132,14 +163,17 @@ impl<'a> Planner<'a> {
         let deleted = self.observed.workspace.metadata.deletion_timestamp.is_some();
         let changed = !self.hold_status && !deleted && self.draft.status != self.before;
         if changed {
+            self.draft.status.start = self.phases();
             self.note_transition();
         }
+        let line = self.line();
         Plan {
             first: self.first,
             status: changed.then_some(self.draft.status),
             then: self.then,
             notes: self.notes,
             started: self.started,
+            line,
             next: self.next,
         }
     }
@@ -155,6 +189,8 @@ impl<'a> Planner<'a> {
         };
         let (warning, reason) = match new.reason.as_str() {
             ready::READY => (false, "Started"),
+            // An idle stop was announced: one event tells of both.
+            ready::SUSPENDED if self.was_announced() => return,
             ready::SUSPENDED => (false, "Suspended"),
             ready::NOT_ACCEPTED => (true, self.verdict.reason),
             ready::STORAGE_NOT_READY => (true, ready::STORAGE_NOT_READY),
@@ -168,15 +204,17 @@ impl<'a> Planner<'a> {
 }
 
 /// Reasons of `Ready` that say that something is wrong.
-const PROBLEMS: [&str; 10] = [
+const PROBLEMS: [&str; 12] = [
     ready::REFUSED_BY_API,
     ready::IMAGE_PULL_FAILED,
     ready::UNSCHEDULABLE,
     ready::VOLUME_NOT_MOUNTED,
+    ready::SECRET_NOT_FOUND,
     ready::OUT_OF_MEMORY,
     ready::CRASH_LOOP,
     ready::EVICTED,
     ready::POD_FAILED,
+    ready::SIDECAR_SILENT,
     ready::NODE_LOST,
     ready::POD_NAME_TAKEN,
 ];

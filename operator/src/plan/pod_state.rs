@@ -6,6 +6,8 @@ use k8s_openapi::{
     jiff::Timestamp,
 };
 
+use super::phases;
+
 /// Why a pod does not get on, as a reason of `Ready` and a sentence for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -20,8 +22,8 @@ pub struct Problem {
 pub enum PodState {
     /// There is none of that name.
     Absent,
-    /// It is being deleted.
-    Terminating,
+    /// It is being deleted; why that takes long, if the node is lost.
+    Terminating(Option<Problem>),
     /// It has ended and will not come back by itself.
     Ended(Problem),
     /// It is on its way, or up: `ready` tells.
@@ -41,6 +43,12 @@ pub struct AlivePod {
     pub ready: bool,
     /// When it was made.
     pub created: Option<Timestamp>,
+    /// Whether it has a node.
+    pub scheduled: bool,
+    /// Whether its containers run.
+    pub running: bool,
+    /// Its resource version.
+    pub version: Option<String>,
     /// Why it does not get on, if something is wrong.
     pub problem: Option<Problem>,
 }
@@ -53,7 +61,7 @@ impl PodState {
         };
         let owners = pod.metadata.owner_references.as_deref().unwrap_or_default();
         if pod.metadata.deletion_timestamp.is_some() {
-            return Self::Terminating;
+            return Self::Terminating(node_lost(pod).then(|| node_lost_problem(pod)));
         }
         if !owners.iter().any(|owner| owner.uid == workspace_uid) {
             return Self::Foreign;
@@ -79,6 +87,9 @@ fn alive(pod: &Pod) -> AlivePod {
         ip: pod.status.as_ref().and_then(|status| status.pod_ip.clone()).filter(|ip| !ip.is_empty()),
         ready,
         created: pod.metadata.creation_timestamp.as_ref().map(|time| time.0),
+        scheduled: phases::is_scheduled(pod),
+        running: phases::is_running(pod),
+        version: pod.metadata.resource_version.clone(),
         problem: if ready { None } else { problem(pod) },
     }
 }
@@ -173,7 +184,9 @@ fn node_lost_problem(pod: &Pod) -> Problem {
     let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or("unknown");
     Problem {
         reason: ready::NODE_LOST,
-        message: format!("node {node} does not answer; its pod may still run there"),
+        message: format!(
+            "node {node} does not answer and the pod may still run there; the next one starts when the node is back, or when it is surely off and its Node object was deleted"
+        ),
     }
 }
 

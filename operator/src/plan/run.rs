@@ -1,21 +1,20 @@
 //! The workspace is wanted: make its claim and pod, follow the start, bring back what has gone. [no client]
 
 use dexorder_crds::{
-    OperatingMode, RetentionPolicy,
+    OperatingMode, RetentionPolicy, StartPhases,
     condition::{ConditionType, ready},
-    keys,
 };
 use dexorder_protocol::control::{DrainMode, DrainRequest};
 use k8s_openapi::{
-    api::core::v1::Pod,
     apimachinery::pkg::apis::meta::v1::OwnerReference,
     jiff::{SignedDuration, Timestamp},
 };
 
 use super::{
-    Action, AlivePod, ClaimState, Next, Observed, Planner, PodState, Problem, Started, draft,
+    Action, AlivePod, ClaimState, Planner, PodState, Problem, Started, draft,
     draft::seconds,
     memory::{Drain, Memory, Seen, StartKind},
+    phases::micros,
     stop::DRAIN_AGAIN,
 };
 use crate::build;
@@ -31,7 +30,7 @@ impl Planner<'_> {
     pub(super) fn run(&mut self) {
         match self.pod.clone() {
             PodState::Foreign => self.name_taken(),
-            PodState::Terminating => self.pod_ends(),
+            PodState::Terminating(problem) => self.pod_ends(problem),
             PodState::Ended(problem) => self.replace_ended_pod(&problem),
             PodState::Absent => self.start(),
             PodState::Alive(pod) => self.follow(&pod),
@@ -47,15 +46,17 @@ impl Planner<'_> {
         );
     }
 
-    fn pod_ends(&mut self) {
+    fn pod_ends(&mut self, problem: Option<Problem>) {
         self.draft.status.endpoint = None;
         self.draft.status.idle_deadline_time = None;
         if !draft::is_stopping(&self.before) {
             self.draft.running();
-            self.draft.not_ready(
-                ready::TERMINATING,
-                "the pod is being deleted; the next one starts on the same volume when it is gone".to_owned(),
-            );
+            let Problem { reason, message } = problem.unwrap_or_else(|| Problem {
+                reason: ready::TERMINATING,
+                message: "the pod is being deleted; the next one starts on the same volume when it is gone"
+                    .to_owned(),
+            });
+            self.draft.not_ready(reason, message);
         }
     }
 
@@ -63,7 +64,7 @@ impl Planner<'_> {
         self.forget_pod_address();
         self.draft.not_ready(problem.reason, problem.message.clone());
         if let Some(uid) = self.observed.pod.and_then(|pod| pod.metadata.uid.clone()) {
-            self.first.push(Action::DeletePod { uid });
+            self.first.push(Action::DeletePod { uid, version: None });
         }
     }
 
@@ -83,30 +84,43 @@ impl Planner<'_> {
             return;
         };
         let kind = self.start_kind();
-        if kind == StartKind::Restart && !self.may_restart() {
+        if kind == StartKind::Restart && !self.is_queued() && !self.may_restart() {
+            return;
+        }
+        if !self.has_turn(kind) {
             return;
         }
         let workspace = self.observed.workspace;
         if self.claim == ClaimState::Missing {
             self.first.push(Action::CreateClaim(Box::new(build::claim(workspace, &terms))));
-        } else {
-            self.settle_claim_owner(terms.retention);
         }
         let pod = build::pod(workspace, self.observed.tier, &terms, self.observed.settings);
-        self.first.push(Action::CreatePod(Box::new(pod), kind));
-        self.next = Next::At(self.now + QUIET_START);
+        let asked = self.asked_at();
+        self.first.push(Action::CreatePod { pod: Box::new(pod), kind, asked });
+        self.look_by(self.now + QUIET_START);
         if kind == StartKind::Resume {
             // The pod's address follows within a second: one write in place of two.
             self.hold_status = true;
             return;
         }
-        self.draft.status.start_time = Some(seconds(self.now));
+        let status = &mut self.draft.status;
+        status.start_time = Some(seconds(self.now));
+        status.queue_position = None;
+        status.next_wake_time = None;
+        status.start = Some(StartPhases {
+            kind: Some(kind.name().to_owned()),
+            request_time: Some(micros(asked)),
+            ..StartPhases::default()
+        });
+        self.up_to_date("the pod is what manifest and tier ask for");
         self.draft.running();
         self.draft.not_ready(ready::STARTING, "the pod is on its way".to_owned());
     }
 
     fn start_kind(&self) -> StartKind {
-        if self.stop_was_decided() {
+        if let Some(kind) = self.shown_kind().filter(|_| self.is_queued()) {
+            kind
+        } else if self.stop_was_decided() {
             StartKind::Resume
         } else if self.before.start_time.is_some() && self.before.pod_uid.is_some() {
             StartKind::Restart
@@ -121,7 +135,7 @@ impl Planner<'_> {
         let restarts = if recovered { 1 } else { self.before.restarts.unwrap_or(0).saturating_add(1) };
         let due = self.before.start_time.as_ref().map(|start| start.0 + backoff(restarts));
         if let Some(due) = due.filter(|due| self.now < *due) {
-            self.next = Next::At(due);
+            self.look_by(due);
             self.forget_pod_address();
             return false;
         }
@@ -131,7 +145,13 @@ impl Planner<'_> {
     }
 
     /// A claim is owned by the workspace if it shall go with it, and by nobody if it shall stay.
-    fn settle_claim_owner(&mut self, retention: RetentionPolicy) {
+    pub(super) fn settle_claim(&mut self) {
+        let Some(retention) = self.verdict.terms.as_ref().map(|terms| terms.retention) else {
+            return;
+        };
+        if !matches!(self.claim, ClaimState::Pending | ClaimState::Bound) {
+            return;
+        }
         let wanted: Vec<OwnerReference> = match retention {
             RetentionPolicy::Retain => Vec::new(),
             RetentionPolicy::Delete => build::owner(self.observed.workspace).into_iter().collect(),
@@ -151,9 +171,11 @@ impl Planner<'_> {
             return;
         }
         let was_ready = same && self.before.ready_time.is_some();
-        if !pod.ready && !was_ready && pod.problem.is_some() && self.was_corrected() {
+        let in_trouble = pod.problem.is_some() || self.has_trouble(pod);
+        if !pod.ready && !was_ready && in_trouble && self.was_changed() == Some(true) {
             // What was wrong with it may be what was changed.
-            self.first.push(Action::DeletePod { uid: pod.uid.clone() });
+            let version = pod.version.clone();
+            self.first.push(Action::DeletePod { uid: pod.uid.clone(), version });
             return;
         }
         self.describe(pod, &memory, same);
@@ -171,7 +193,7 @@ impl Planner<'_> {
             draft::condition(&self.before, ConditionType::Ready).map(|ready| ready.last_transition_time.0);
         match (&memory.drain, &memory.report) {
             (Some(drain), _) if matches!(drain.what, Drain::Done(_)) => {
-                self.first.push(Action::DeletePod { uid: pod.uid.clone() });
+                self.first.push(Action::DeletePod { uid: pod.uid.clone(), version: None });
                 false
             }
             (_, Some(report)) if since.is_none_or(|since| report.at >= since) => {
@@ -187,20 +209,8 @@ impl Planner<'_> {
         }
     }
 
-    /// Whether the pod that is there would be made differently today.
-    fn was_corrected(&self) -> bool {
-        let Some(terms) = self.verdict.terms.as_ref().filter(|_| self.verdict.accepted) else {
-            return false;
-        };
-        let Observed { workspace, tier, settings, .. } = *self.observed;
-        let wanted = build::pod(workspace, tier, terms, settings);
-        let hash = |pod: &Pod| pod.metadata.annotations.as_ref()?.get(keys::TEMPLATE_HASH).cloned();
-        let present = self.observed.pod.and_then(hash);
-        present.is_some() && present != hash(&wanted)
-    }
-
     fn describe(&mut self, pod: &AlivePod, memory: &Memory, same: bool) {
-        let started = memory.start.as_ref().map(|start| start.at).or(pod.created);
+        let started = memory.start.as_ref().map(|start| start.created).or(pod.created);
         let endpoint = pod.ip.as_deref().map(build::endpoint);
         let name = self.child_name();
         let touch = self.touch();
@@ -215,27 +225,42 @@ impl Planner<'_> {
             status.last_activity_time = None;
             status.idle_deadline_time = None;
             status.start_duration = None;
+            status.queue_position = None;
+            status.next_wake_time = None;
         }
+        self.draft_up_to_date();
         self.draft.running();
     }
 
     fn ready(&mut self, pod: &AlivePod, memory: &Memory, same: bool) {
         if !same || self.before.ready_time.is_none() {
-            self.draft.status.ready_time = Some(seconds(self.now));
-            let since = memory.start.as_ref().map(|start| start.at).or(pod.created);
-            if let Some(took) =
-                since.and_then(|since| std::time::Duration::try_from(self.now.duration_since(since)).ok())
-            {
-                self.draft.status.start_duration = Some(dexorder_crds::Duration::from_std(took));
-                let kind = memory.start.as_ref().map_or(StartKind::Restart, |start| start.what);
-                self.started = Some(Started { kind, took });
+            if memory.report.is_none() && memory.silence.is_none() && pod.ip.is_some() {
+                // The sidecar knows when the agent was up, and the workspace's key: one write tells it all.
+                self.ask_now(pod);
+                self.hold_status = true;
+                self.look_by(self.now + QUIET_START);
+                return;
             }
+            self.draft.status.ready_time = Some(seconds(self.now));
+            self.start_ends(pod, memory);
         }
+        self.follow_key(pod, memory);
         self.draft.set(ConditionType::Ready, "True", ready::READY, "the agent answers".to_owned());
         if self.observed.workspace.spec.operating_mode == OperatingMode::Auto {
             self.watch_idleness(pod, memory);
         } else {
             self.draft.status.idle_deadline_time = None;
+        }
+    }
+
+    fn start_ends(&mut self, pod: &AlivePod, memory: &Memory) {
+        let since = memory.start.as_ref().map(|start| start.asked).or(pod.created);
+        let took = since.and_then(|since| std::time::Duration::try_from(self.now.duration_since(since)).ok());
+        if let Some(took) = took {
+            self.draft.status.start_duration = Some(dexorder_crds::Duration::from_std(took));
+            let kind = memory.start.as_ref().map_or(StartKind::Restart, |start| start.kind);
+            let phases = self.phases().unwrap_or_default();
+            self.started = Some(Started { kind, took, phases });
         }
     }
 
@@ -251,6 +276,16 @@ impl Planner<'_> {
         } else if was_ready && memory.report.is_none() {
             self.ask(pod, memory);
         }
+        let silence = memory.silence.as_ref().filter(|_| was_ready);
+        if let Some(silence) = silence {
+            let message = format!("the sidecar does not answer: {}; the kubelet restarts it", silence.what);
+            self.draft.not_ready(ready::SIDECAR_SILENT, message);
+            return;
+        }
+        if let Some(problem) = self.follow_late_start(pod, memory) {
+            self.draft.not_ready(problem.reason, problem.message);
+            return;
+        }
         let message =
             if pod.ip.is_some() { "the agent does not answer yet" } else { "the pod is on its way" };
         self.draft.not_ready(ready::STARTING, message.to_owned());
@@ -258,18 +293,22 @@ impl Planner<'_> {
         let quiet_until = pod.created.map(|created| created + QUIET_START);
         if let Some(until) = quiet_until.filter(|until| known && pod.ip.is_none() && self.now < *until) {
             self.hold_status = true;
-            self.next = Next::At(until);
+            self.look_by(until);
         }
     }
 
     fn finish_drain(&mut self, pod: &AlivePod) {
         let memory = self.observed.memory.about(Some(&pod.uid));
         match (memory.drain, &pod.ip) {
-            (Some(Seen { what: Drain::Done(_), .. }), _) | (_, None) => {
-                self.first.push(Action::DeletePod { uid: pod.uid.clone() });
+            (Some(Seen { what: Drain::Done(_), .. }), _) => {
+                self.first.push(Action::DeletePod { uid: pod.uid.clone(), version: None });
+            }
+            (_, None) => {
+                let version = pod.version.clone();
+                self.first.push(Action::DeletePod { uid: pod.uid.clone(), version });
             }
             (Some(Seen { at, what: Drain::Unanswered(_) }), _) if self.now < at + DRAIN_AGAIN => {
-                self.next = Next::At(at + DRAIN_AGAIN);
+                self.look_by(at + DRAIN_AGAIN);
             }
             (_, Some(ip)) => self.then.push(Action::Drain {
                 pod_uid: pod.uid.clone(),
@@ -284,12 +323,23 @@ impl Planner<'_> {
     }
 
     pub(super) fn ask(&mut self, pod: &AlivePod, memory: &Memory) {
-        let quiet = memory.silence.as_ref().map(|silence| silence.at + super::idle::ASK_AGAIN);
-        match (quiet.filter(|until| self.now < *until), &pod.ip) {
-            (Some(until), _) => self.next = Next::At(until),
+        match (self.silent_until(memory), &pod.ip) {
+            (Some(until), _) => self.look_by(until),
             (None, Some(ip)) => self.then.push(Action::Ask { pod_uid: pod.uid.clone(), ip: ip.clone() }),
             (None, None) => {}
         }
+    }
+
+    fn ask_now(&mut self, pod: &AlivePod) {
+        if let Some(ip) = pod.ip.clone() {
+            self.first.push(Action::Ask { pod_uid: pod.uid.clone(), ip });
+        }
+    }
+
+    /// A sidecar that did not answer is left alone until then.
+    pub(super) fn silent_until(&self, memory: &Memory) -> Option<Timestamp> {
+        let until = memory.silence.as_ref().map(|silence| silence.at + super::idle::ASK_AGAIN);
+        until.filter(|until| self.now < *until)
     }
 
     pub(super) fn forget_pod_address(&mut self) {
@@ -300,6 +350,7 @@ impl Planner<'_> {
     fn forget_pod(&mut self) {
         self.forget_pod_address();
         self.draft.status.ready_time = None;
+        self.draft.status.queue_position = None;
     }
 }
 

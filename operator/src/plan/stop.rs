@@ -1,10 +1,13 @@
 //! The workspace shall stop: drain it, delete its pod, keep its volume. [no client]
 
-use dexorder_crds::condition::{ConditionType, ready, suspended};
+use dexorder_crds::{
+    OperatingMode,
+    condition::{ConditionType, ready, suspended},
+};
 use dexorder_protocol::control::{DrainMode, DrainRequest};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::{Action, AlivePod, Next, Note, Planner, PodState, draft, draft::seconds, memory::Drain};
+use super::{Action, AlivePod, Note, Planner, PodState, draft, draft::seconds, memory::Drain, schedule};
 
 /// A stop that was asked for goes on without the sidecar's answer after this time; the agent saves when it is ended.
 const GIVE_UP_DRAIN: SignedDuration = SignedDuration::from_secs(60);
@@ -15,11 +18,11 @@ impl Planner<'_> {
     pub(super) fn stop(&mut self, why: &'static str) {
         match self.pod.clone() {
             PodState::Absent | PodState::Foreign => self.stopped(why),
-            PodState::Terminating => self.begin_stop(why, "the pod is ending"),
+            PodState::Terminating(_) => self.begin_stop(why, "the pod is ending"),
             PodState::Ended(_) => {
                 self.begin_stop(why, "the pod has ended");
                 if let Some(uid) = self.observed.pod.and_then(|pod| pod.metadata.uid.clone()) {
-                    self.then.push(Action::DeletePod { uid });
+                    self.then.push(Action::DeletePod { uid, version: None });
                 }
             }
             PodState::Alive(pod) => self.stop_alive(why, &pod),
@@ -36,10 +39,33 @@ impl Planner<'_> {
             self.draft.saved(memory.drain.as_ref().map(|drain| &drain.what));
         }
         let message = match why {
+            suspended::EXPIRED => {
+                "an anonymous visitor's workspace lives no longer: it is removed with its volume"
+            }
             suspended::REQUESTED => "stopped because spec.operatingMode asked for it; the volume is kept",
             _ => "stopped because it was idle; the volume is kept and the next touch starts it",
         };
         self.draft.suspended(why, message.to_owned());
+        self.up_to_date("nothing runs; the next start is what manifest and tier ask for then");
+        self.draft_next_wake(why, first);
+        self.remove_expired(why);
+    }
+
+    /// When a schedule starts it again. The time between the decision to stop and the end of the stop counts too.
+    fn draft_next_wake(&mut self, why: &str, first: bool) {
+        let spec = &self.observed.workspace.spec;
+        if spec.operating_mode == OperatingMode::Suspended || why == suspended::EXPIRED {
+            self.draft.status.next_wake_time = None;
+            return;
+        }
+        let changed = self.before.observed_generation != self.observed.workspace.metadata.generation;
+        let known = self.before.next_wake_time.as_ref().filter(|_| !first && !changed).map(|time| time.0);
+        let since = if first { self.stopping_since() } else { self.now };
+        let next = known.or_else(|| schedule::next(&spec.wake_schedules, since));
+        self.draft.status.next_wake_time = next.map(seconds);
+        if let Some(next) = next {
+            self.look_by(next);
+        }
     }
 
     fn begin_stop(&mut self, why: &'static str, message: &str) {
@@ -56,24 +82,31 @@ impl Planner<'_> {
         let memory = self.observed.memory.about(Some(&pod.uid));
         let Some(ip) = pod.ip.clone() else {
             // Nothing has run yet that could be saved.
-            self.then.push(Action::DeletePod { uid: pod.uid.clone() });
+            let version = pod.version.clone();
+            self.then.push(Action::DeletePod { uid: pod.uid.clone(), version });
             return;
         };
         let idle = why == suspended::IDLE;
         match memory.drain.as_ref().map(|drain| (drain.at, &drain.what)) {
-            Some((_, Drain::Done(_))) => self.then.push(Action::DeletePod { uid: pod.uid.clone() }),
+            Some((_, Drain::Done(_))) => {
+                self.then.push(Action::DeletePod { uid: pod.uid.clone(), version: None });
+            }
             Some((_, Drain::Refused)) if idle => self.take_back(pod, None),
             Some((_, Drain::Unanswered(why))) if idle => self.take_back(pod, Some(why.clone())),
-            Some((at, Drain::Unanswered(why))) if stopping && at > self.stopping_since() + GIVE_UP_DRAIN => {
+            Some((at, Drain::Unanswered(why)))
+                if stopping && memory.drain_asked.is_some_and(|asked| at > asked + GIVE_UP_DRAIN) =>
+            {
                 self.notes.push(Note {
                     warning: true,
                     reason: "SidecarSilent",
                     message: format!("stopping without a drain, the sidecar did not answer: {why}"),
                 });
-                self.then.push(Action::DeletePod { uid: pod.uid.clone() });
+                // It may have come up just now, and would answer.
+                let version = pod.version.clone();
+                self.then.push(Action::DeletePod { uid: pod.uid.clone(), version });
             }
             Some((at, Drain::Unanswered(_))) if self.now < at + DRAIN_AGAIN => {
-                self.next = Next::At(at + DRAIN_AGAIN);
+                self.look_by(at + DRAIN_AGAIN);
             }
             _ => self.ask_to_drain(pod, ip, idle),
         }
@@ -112,6 +145,6 @@ impl Planner<'_> {
                 message: format!("not stopped, the sidecar did not answer the drain: {silence}"),
             });
         }
-        self.next = Next::At(self.now + DRAIN_AGAIN);
+        self.look_by(self.now + DRAIN_AGAIN);
     }
 }

@@ -5,3 +5,4 @@ mod histories;
 mod idleness;
 mod starting;
 mod stopping;
+mod terms;

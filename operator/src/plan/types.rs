@@ -1,6 +1,6 @@
 //! What a plan is made from and what it consists of. [no client]
 
-use dexorder_crds::{UserWorkspace, UserWorkspaceStatus, WorkspaceTier};
+use dexorder_crds::{StartPhases, UserWorkspace, UserWorkspaceStatus, WorkspaceTier};
 use dexorder_protocol::control::DrainRequest;
 use k8s_openapi::{
     api::core::v1::{PersistentVolumeClaim, Pod},
@@ -8,7 +8,10 @@ use k8s_openapi::{
     jiff::Timestamp,
 };
 
-use super::memory::{Memory, StartKind};
+use super::{
+    memory::{Memory, StartKind},
+    turn::Turn,
+};
 use crate::build::Settings;
 
 /// Everything that a plan may look at.
@@ -24,6 +27,8 @@ pub struct Observed<'a> {
     pub claim: Option<&'a PersistentVolumeClaim>,
     /// What the sidecar said.
     pub memory: &'a Memory,
+    /// Whether it may start now.
+    pub turn: Turn,
     /// What every pod is built with.
     pub settings: &'a Settings,
 }
@@ -36,11 +41,52 @@ pub enum Action {
     /// Set who owns the claim: the workspace (deleted with it) or nobody (kept).
     SetClaimOwners(Vec<OwnerReference>),
     /// Make the pod. That it exists already is fine: the next look sees which one it is.
-    CreatePod(Box<Pod>, StartKind),
+    CreatePod {
+        /// The pod.
+        pod: Box<Pod>,
+        /// How the start came about.
+        kind: StartKind,
+        /// When it was asked for.
+        asked: Timestamp,
+    },
+    /// Get into the line of starts.
+    Line {
+        /// When the start was asked for.
+        asked: Timestamp,
+    },
     /// Delete the pod with this UID and no other.
     DeletePod {
         /// UID of the pod.
         uid: String,
+        /// Its resource version, if it may be deleted only as it was observed: it had nothing to save then.
+        version: Option<String>,
+    },
+    /// Delete the workspace itself, as it was observed.
+    DeleteWorkspace,
+    /// Read the events of a pod whose start takes long.
+    ReadEvents {
+        /// UID of the pod.
+        pod_uid: String,
+    },
+    /// Announce that the workspace stops at the deadline unless it is used.
+    Announce {
+        /// UID of the pod.
+        pod_uid: String,
+        /// Address of the pod.
+        ip: String,
+        /// The deadline.
+        deadline: Timestamp,
+        /// What people read.
+        message: String,
+    },
+    /// Have the sidecar make another key.
+    RotateKey {
+        /// UID of the pod.
+        pod_uid: String,
+        /// Address of the pod.
+        ip: String,
+        /// What tells this request from others.
+        request: String,
     },
     /// Ask the sidecar of the pod for its report.
     Ask {
@@ -80,6 +126,17 @@ pub enum Next {
     At(Timestamp),
 }
 
+/// What the line of starts is to know of a workspace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Line {
+    /// It waits for its turn.
+    Waiting,
+    /// Its pod is on its way.
+    Starting,
+    /// It neither starts nor wants to.
+    Free,
+}
+
 /// A start that has just ended in a ready workspace.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Started {
@@ -87,6 +144,8 @@ pub struct Started {
     pub kind: StartKind,
     /// How long it took.
     pub took: std::time::Duration,
+    /// When it reached each of its phases.
+    pub phases: StartPhases,
 }
 
 /// What to do now, in this order: `first`, the status, `then`, the notes.
@@ -105,6 +164,8 @@ pub struct Plan {
     pub notes: Vec<Note>,
     /// A start that ended.
     pub started: Option<Started>,
+    /// What the line of starts is to know.
+    pub line: Line,
     /// When to look again.
     pub next: Next,
 }

@@ -16,7 +16,7 @@ use k8s_openapi::{
 
 use crate::{
     build::Settings,
-    plan::{Action, Memory, Observed, Plan, Seen, plan},
+    plan::{Action, Memory, Observed, Plan, Seen, Turn, plan},
 };
 
 /// The moment at which every scene begins.
@@ -32,6 +32,7 @@ pub(super) struct Scene {
     pub(super) pod: Option<Pod>,
     pub(super) claim: Option<PersistentVolumeClaim>,
     pub(super) memory: Memory,
+    pub(super) turn: Turn,
     pub(super) now: Timestamp,
 }
 
@@ -79,6 +80,7 @@ pub(super) fn scene() -> Scene {
         pod: None,
         claim: None,
         memory: Memory::default(),
+        turn: Turn::Go,
         now: Timestamp::from_second(START).unwrap(),
     }
 }
@@ -92,6 +94,7 @@ impl Scene {
             pod: self.pod.as_ref(),
             claim: self.claim.as_ref(),
             memory: &self.memory,
+            turn: self.turn,
             settings: &settings,
         };
         plan(&observed, self.now)
@@ -175,7 +178,8 @@ impl Scene {
     pub(super) fn running() -> Self {
         let mut scene = scene();
         scene.bound_claim().step();
-        scene.pod("p1", Some("10.0.0.1"), true).step();
+        scene.pod("p1", Some("10.0.0.1"), true).report(0, START).step();
+        scene.memory = Memory::default();
         scene
     }
 
@@ -220,6 +224,11 @@ impl Scene {
         self.workspace.status.clone().unwrap_or_default()
     }
 
+    pub(super) fn message(&self, type_: &str) -> String {
+        let conditions = self.status().conditions;
+        conditions.into_iter().find(|one| one.type_ == type_).map(|one| one.message).unwrap_or_default()
+    }
+
     /// Status and reason of a condition, such as `True/Ready`.
     pub(super) fn condition(&self, type_: &str) -> String {
         self.status()
@@ -250,7 +259,12 @@ pub(super) fn names(plan: &Plan) -> Vec<&'static str> {
         .map(|action| match action {
             Action::CreateClaim(_) => "CreateClaim",
             Action::SetClaimOwners(_) => "SetClaimOwners",
-            Action::CreatePod(..) => "CreatePod",
+            Action::CreatePod { .. } => "CreatePod",
+            Action::Line { .. } => "Line",
+            Action::DeleteWorkspace => "DeleteWorkspace",
+            Action::ReadEvents { .. } => "ReadEvents",
+            Action::Announce { .. } => "Announce",
+            Action::RotateKey { .. } => "RotateKey",
             Action::DeletePod { .. } => "DeletePod",
             Action::Ask { .. } => "Ask",
             Action::Drain { .. } => "Drain",

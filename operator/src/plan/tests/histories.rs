@@ -7,7 +7,7 @@ use k8s_openapi::jiff::SignedDuration;
 use proptest::{prelude::*, test_runner::RngSeed};
 
 use super::fixtures::{IDLE_SECONDS, Scene, drained, scene};
-use crate::plan::{Action, Drain, Memory, Next, Plan, Seen};
+use crate::plan::{Action, Drain, Memory, Next, Plan, Seen, Start};
 
 /// Something that happens around the operator.
 #[derive(Clone, Copy, Debug)]
@@ -153,8 +153,7 @@ impl World {
                 let running = status.conditions.iter().any(|condition| condition.reason == "Running");
                 self.scene.workspace.status = Some(status);
                 if running {
-                    let drain = self.scene.memory.drain.take();
-                    self.scene.memory.drain = drain.filter(|drain| matches!(drain.what, Drain::Done(_)));
+                    self.scene.memory.forget_stop();
                 }
             }
             let learnt = then.into_iter().map(|action| self.perform(action)).fold(learnt, |a, b| a | b);
@@ -169,19 +168,19 @@ impl World {
         match action {
             Action::CreateClaim(claim) => self.scene.claim = Some(*claim),
             Action::SetClaimOwners(_) => {}
-            Action::CreatePod(pod, kind) => {
+            Action::CreatePod { pod, kind, asked } => {
                 if self.scene.pod.is_none() {
                     self.pods_made += 1;
                     let uid = format!("p{}", self.pods_made);
                     self.scene.pod(&uid, None, false);
                     self.scene.pod.as_mut().unwrap().metadata.labels = pod.metadata.labels;
-                    self.scene.memory = Memory::of_start(uid, self.scene.now, kind);
+                    self.scene.memory = Memory::of_start(uid, Start { kind, asked, created: self.scene.now });
                     self.draining = false;
                     self.in_flight = false;
                     self.last_activity = self.scene.now.as_second();
                 }
             }
-            Action::DeletePod { uid } => {
+            Action::DeletePod { uid, .. } => {
                 let present = self.scene.pod.as_ref().and_then(|pod| pod.metadata.uid.clone());
                 if present.as_deref() == Some(uid.as_str()) {
                     if self.ready() && !self.draining && !self.silent {
@@ -189,6 +188,19 @@ impl World {
                     }
                     self.scene.pod_terminates();
                 }
+            }
+            Action::Announce { deadline, .. } => {
+                self.scene.memory.announced = Some(deadline);
+                return true;
+            }
+            Action::ReadEvents { pod_uid } => {
+                self.scene.memory = self.scene.memory.about(Some(&pod_uid));
+                self.scene.memory.pod_uid = Some(pod_uid);
+                self.scene.memory.trouble = Some(Seen { at: self.scene.now, what: None });
+                return true;
+            }
+            Action::Line { .. } | Action::DeleteWorkspace | Action::RotateKey { .. } => {
+                panic!("nothing asks for {action:?} here")
             }
             Action::Ask { pod_uid, .. } => {
                 self.scene.memory = self.scene.memory.about(Some(&pod_uid));
@@ -204,6 +216,7 @@ impl World {
             Action::Drain { pod_uid, request, .. } => {
                 self.scene.memory = self.scene.memory.about(Some(&pod_uid));
                 self.scene.memory.pod_uid = Some(pod_uid);
+                self.scene.memory.drain_asked.get_or_insert(self.scene.now);
                 let idle_since =
                     request.idle_since_time.map_or(i64::MAX, k8s_openapi::jiff::Timestamp::as_second);
                 if self.silent {
@@ -269,7 +282,7 @@ impl World {
         let suspended = condition("Suspended").is_some_and(|suspended| suspended.status == "True");
         assert!(!(suspended && is_ready), "suspended and ready at once");
         let creates =
-            plan.first.iter().chain(&plan.then).any(|action| matches!(action, Action::CreatePod(..)));
+            plan.first.iter().chain(&plan.then).any(|action| matches!(action, Action::CreatePod { .. }));
         assert!(!(creates && self.scene.pod.is_some()), "a second pod is made");
         for action in &plan.then {
             let drains = matches!(action, Action::Drain { request, .. } if request.mode == DrainMode::IfIdle);
@@ -302,7 +315,7 @@ impl World {
 fn config() -> ProptestConfig {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
     ProptestConfig {
-        cases: number("PROPTEST_CASES").unwrap_or(1500),
+        cases: number("PROPTEST_CASES").unwrap_or(800),
         rng_seed: RngSeed::Fixed(number("HISTORY_SEED").unwrap_or(1).into()),
         failure_persistence: None,
         ..ProptestConfig::default()

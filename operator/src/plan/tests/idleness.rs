@@ -1,5 +1,6 @@
 //! When a workspace counts as idle.
 
+use dexorder_crds::WakeSchedule;
 use k8s_openapi::jiff::SignedDuration;
 
 use super::fixtures::{IDLE_SECONDS, START, Scene, names};
@@ -7,9 +8,9 @@ use crate::plan::{Action, Next, Seen};
 use dexorder_protocol::control::DrainMode;
 
 #[test]
-fn nothing_is_asked_before_the_deadline() {
+fn nothing_is_asked_until_shortly_before_the_deadline() {
     let mut scene = Scene::running();
-    let plan = scene.wait(IDLE_SECONDS - 1).step();
+    let plan = scene.wait(IDLE_SECONDS - 61).step();
     assert!(names(&plan).is_empty());
     assert_eq!(plan.next, Next::At(scene.now + SignedDuration::from_secs(1)));
 }
@@ -92,7 +93,7 @@ fn an_annotation_keeps_it_awake_until_its_time_and_no_longer() {
     annotations.insert(dexorder_crds::keys::KEEP_AWAKE_UNTIL.to_owned(), until.to_string());
     let plan = scene.wait(2 * IDLE_SECONDS).report(0, START).step();
     assert!(names(&plan).is_empty());
-    assert_eq!(plan.next, Next::At(until));
+    assert_eq!(plan.next, Next::At(until - SignedDuration::from_secs(60)));
     scene.wait(IDLE_SECONDS).report(0, START).step();
     assert_eq!(scene.condition("Ready"), "False/Draining");
 }
@@ -104,7 +105,53 @@ fn an_annotation_that_is_no_time_is_named_and_keeps_nothing_awake() {
     annotations.insert(dexorder_crds::keys::KEEP_AWAKE_UNTIL.to_owned(), "tomorrow".to_owned());
     scene.wait(IDLE_SECONDS).report(0, START).step();
     assert_eq!(scene.condition("Ready"), "False/Draining");
-    let status = scene.status();
-    let accepted = status.conditions.iter().find(|condition| condition.type_ == "Accepted").unwrap();
-    assert!(accepted.message.contains("\"tomorrow\" is no time"), "{}", accepted.message);
+    let message = scene.message("Accepted");
+    assert!(message.contains("\"tomorrow\" is no time"), "{message}");
+}
+
+#[test]
+fn an_idle_workspace_is_announced_a_minute_before_its_stop_and_once() {
+    let mut scene = Scene::running();
+    assert_eq!(names(&scene.wait(IDLE_SECONDS - 60).step()), ["Ask"]);
+    let plan = scene.report(0, START).step();
+    let Some(Action::Announce { deadline, message, .. }) = plan.first.first() else {
+        panic!("{:?}", plan.first);
+    };
+    assert_eq!(deadline.as_second(), START + IDLE_SECONDS);
+    assert!(message.contains("unless it is used"), "{message}");
+    scene.memory.announced = Some(*deadline);
+    let plan = scene.step();
+    assert!(names(&plan).is_empty() && plan.status.is_none());
+    assert_eq!(plan.next, Next::At(*deadline));
+    assert_eq!(names(&scene.wait(60).step()), ["Ask"]);
+    scene.report(0, START).step();
+    assert_eq!(scene.condition("Ready"), "False/Draining");
+}
+
+#[test]
+fn one_that_is_used_is_not_announced() {
+    let mut scene = Scene::running();
+    scene.wait(IDLE_SECONDS - 60).report(1, START);
+    assert!(names(&scene.step()).is_empty(), "a call runs");
+    scene.report(0, START + 500);
+    assert!(names(&scene.step()).is_empty(), "it was used five minutes ago");
+}
+
+#[test]
+fn a_touch_shortly_before_the_deadline_counts_as_activity() {
+    let mut scene = Scene::running();
+    scene.wait(IDLE_SECONDS - 30).touch("t1").report(0, START).step();
+    assert_eq!(scene.status().idle_deadline_time.unwrap().0.as_second(), START + 2 * IDLE_SECONDS - 30);
+    assert!(names(&scene.wait(60).report(0, START).step()).is_empty());
+}
+
+#[test]
+fn a_moment_of_a_schedule_counts_as_activity() {
+    let mut scene = Scene::running();
+    // 08:00 UTC is the moment at which every scene begins.
+    scene.workspace.spec.wake_schedules =
+        vec![WakeSchedule { schedule: "10 8 * * *".to_owned(), time_zone: "UTC".to_owned() }];
+    scene.wait(IDLE_SECONDS).report(0, START).step();
+    assert_eq!(scene.condition("Ready"), "True/Ready");
+    assert_eq!(scene.status().idle_deadline_time.unwrap().0.as_second(), START + 600 + IDLE_SECONDS);
 }

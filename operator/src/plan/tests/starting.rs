@@ -5,7 +5,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::Time,
 };
 
-use super::fixtures::{Scene, names, scene};
+use super::fixtures::{START, Scene, names, scene};
 use crate::plan::{Action, Next, StartKind};
 
 #[test]
@@ -13,7 +13,7 @@ fn a_new_workspace_gets_its_claim_and_its_pod_in_one_look() {
     let mut scene = scene();
     let plan = scene.step();
     assert_eq!(names(&plan), ["CreateClaim", "CreatePod"]);
-    assert!(matches!(plan.first[1], Action::CreatePod(_, StartKind::Cold)));
+    assert!(matches!(plan.first[1], Action::CreatePod { kind: StartKind::Cold, .. }));
     assert_eq!(scene.condition("Ready"), "False/Starting");
     assert_eq!(scene.condition("Accepted"), "True/Accepted");
     assert_eq!(scene.condition("Suspended"), "False/Running");
@@ -28,7 +28,8 @@ fn the_endpoint_is_told_as_soon_as_the_pod_has_an_address() {
     scene.pod("p1", Some("10.0.0.1"), false).step();
     assert_eq!(scene.status().endpoint.as_deref(), Some("http://10.0.0.1:8080/mcp"));
     assert_eq!(scene.condition("Ready"), "False/Starting");
-    let plan = scene.pod("p1", Some("10.0.0.1"), true).step();
+    assert_eq!(names(&scene.pod("p1", Some("10.0.0.1"), true).step()), ["Ask"]);
+    let plan = scene.report(0, START).step();
     assert_eq!(scene.condition("Ready"), "True/Ready");
     assert!(plan.started.is_some());
     assert_eq!(plan.notes[0].reason, "Started");
@@ -51,7 +52,7 @@ fn a_terminating_pod_is_never_reported_ready() {
     scene.pod = None;
     let plan = scene.step();
     assert_eq!(names(&plan), ["CreatePod"]);
-    assert!(matches!(plan.first[0], Action::CreatePod(_, StartKind::Restart)));
+    assert!(matches!(plan.first[0], Action::CreatePod { kind: StartKind::Restart, .. }));
 }
 
 #[test]
@@ -167,9 +168,7 @@ fn an_idle_timeout_over_the_tiers_most_is_named_with_the_most() {
     scene.workspace.spec.idle_timeout = Some("2h".parse().unwrap());
     assert!(names(&scene.step()).is_empty());
     assert_eq!(scene.condition("Accepted"), "False/IdleTimeoutTooLong");
-    let status = scene.status();
-    let accepted = status.conditions.iter().find(|condition| condition.type_ == "Accepted").unwrap();
-    assert!(accepted.message.contains("at most 1h"), "{}", accepted.message);
+    assert!(scene.message("Accepted").contains("at most 1h"), "{}", scene.message("Accepted"));
 }
 
 #[test]
@@ -184,7 +183,7 @@ fn a_deleted_workspace_is_left_to_the_garbage_collector() {
 fn a_pod_that_never_got_ready_is_replaced_when_the_manifest_is_corrected() {
     let mut scene = scene();
     scene.bound_claim();
-    let Some(Action::CreatePod(made, _)) = scene.step().first.into_iter().next() else { panic!() };
+    let Some(Action::CreatePod { pod: made, .. }) = scene.step().first.into_iter().next() else { panic!() };
     scene.pod("p1", None, false);
     scene.pod.as_mut().unwrap().metadata.annotations = made.metadata.annotations;
     scene.pod_status().container_statuses = Some(vec![ContainerStatus {

@@ -30,7 +30,7 @@ fn a_touch_wakes_a_suspended_workspace_without_a_new_claim() {
     assert!(names(&scene.step()).is_empty());
     let plan = scene.touch("t1").step();
     assert_eq!(names(&plan), ["CreatePod"]);
-    assert!(matches!(plan.first[0], Action::CreatePod(_, StartKind::Resume)));
+    assert!(matches!(plan.first[0], Action::CreatePod { kind: StartKind::Resume, .. }));
     assert!(plan.status.is_none(), "the address follows in a moment");
     scene.pod("p2", Some("10.0.0.2"), false).step();
     assert_eq!(scene.condition("Suspended"), "False/Running");
@@ -119,6 +119,7 @@ fn a_stop_that_was_asked_for_gives_up_on_a_silent_sidecar_after_a_minute() {
     scene.workspace.spec.operating_mode = OperatingMode::Suspended;
     scene.step();
     scene.memory.pod_uid = Some("p1".to_owned());
+    scene.memory.drain_asked = Some(scene.now);
     for _ in 0..20 {
         scene.memory.drain = Some(Seen { at: scene.now, what: Drain::Unanswered("refused".to_owned()) });
         assert!(names(&scene.step()).is_empty());

@@ -36,6 +36,7 @@ conformance: ## the official MCP conformance suite through the gateway: needs ma
 generate: ## writes what is generated from the Rust types
 	@tests/generate
 
-bench: ## measures resume and memory: needs make up
+bench: ## measures resume, memory and the chat: needs make up
 	tests/bench/run resume
 	tests/bench/run memory
+	tests/bench/run chat

@@ -16,8 +16,12 @@ pub const INTERNAL_ERROR: i32 = -32_603;
 pub enum Reason {
     /// No credential, or one that does not hold.
     Unauthenticated,
+    /// A credential, session or proof that the client gave to the workspace itself does not hold.
+    CredentialRefused,
     /// The credential holds for another user.
     WrongUser,
+    /// Anonymous visitors may not do this.
+    NotForVisitors,
     /// The request is not well formed.
     InvalidRequest,
     /// The request comes from a web page that is not allowed here.
@@ -55,7 +59,9 @@ impl Reason {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Unauthenticated => "Unauthenticated",
+            Self::CredentialRefused => "CredentialRefused",
             Self::WrongUser => "WrongUser",
+            Self::NotForVisitors => "NotForVisitors",
             Self::InvalidRequest => "InvalidRequest",
             Self::ForbiddenOrigin => "ForbiddenOrigin",
             Self::RequestTooLarge => "RequestTooLarge",

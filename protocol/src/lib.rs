@@ -2,6 +2,7 @@
 //! JSON-RPC form of an error. Neither operator, gateway nor sidecar depends on another; they depend on this.
 
 pub mod control;
+pub mod direct;
 pub mod headers;
 mod hex;
 pub mod identity;

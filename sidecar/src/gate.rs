@@ -63,6 +63,11 @@ impl Gate {
         Some(Pass { gate: Arc::clone(self), kind })
     }
 
+    /// Something happened that is no request and counts all the same.
+    pub(crate) fn touch(&self) {
+        self.lock().activity.touch(Kind::Call, now());
+    }
+
     /// Whether the gate could be closed as idle now.
     pub(crate) fn check_idle(&self, since: Timestamp) -> Result<(), NotIdle> {
         idle(&self.lock().activity, since)

@@ -5,14 +5,18 @@
 
 mod activity;
 mod agent;
+mod announce;
 mod auth;
 pub mod config;
 mod control;
+mod direct;
 mod drain;
 mod gate;
 mod headers;
 mod metrics;
 mod proxy;
+mod rate;
 mod refusal;
 mod relay;
 pub mod server;
+mod tenancy;

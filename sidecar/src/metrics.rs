@@ -27,8 +27,14 @@ pub(crate) enum Outcome {
     /// A drain's deadline passed.
     CutOff,
     Unauthenticated,
+    CredentialRefused,
     WrongUser,
-    AuthModeNotOffered,
+    NotForVisitors,
+    TooManyRequests,
+    UnknownKey,
+    Replayed,
+    InvalidRequest,
+    RequestTooLarge,
     NotFound,
     Draining,
     AgentStarting,
@@ -61,6 +67,7 @@ struct DrainLabels {
 pub(crate) struct Moment {
     pub(crate) in_flight: u32,
     pub(crate) open_streams: u32,
+    pub(crate) public_sessions: usize,
     pub(crate) agent_ready: bool,
     pub(crate) agent_start_seconds: Option<f64>,
     pub(crate) last_activity_seconds: f64,
@@ -75,6 +82,8 @@ pub(crate) struct Metrics {
     drains: Family<DrainLabels, Counter>,
     in_flight: Gauge,
     open_streams: Gauge,
+    public_sessions: Gauge,
+    notifications: Counter,
     agent_ready: Gauge,
     agent_start: Gauge<f64, std::sync::atomic::AtomicU64>,
     last_activity: Gauge<f64, std::sync::atomic::AtomicU64>,
@@ -90,6 +99,8 @@ impl Metrics {
             drains: Family::default(),
             in_flight: Gauge::default(),
             open_streams: Gauge::default(),
+            public_sessions: Gauge::default(),
+            notifications: Counter::default(),
             agent_ready: Gauge::default(),
             agent_start: Gauge::default(),
             last_activity: Gauge::default(),
@@ -110,6 +121,16 @@ impl Metrics {
         registry.register("drains", "Drains that were asked for, by outcome", self.drains.clone());
         registry.register("in_flight", "Calls that run now", self.in_flight.clone());
         registry.register("open_streams", "Streams that only listen", self.open_streams.clone());
+        registry.register(
+            "public_sessions",
+            "Sessions of anonymous visitors that came back and have not ended",
+            self.public_sessions.clone(),
+        );
+        registry.register(
+            "notifications",
+            "Notifications of the operator's that were put on a stream",
+            self.notifications.clone(),
+        );
         registry.register("agent_ready", "1 when the agent answers", self.agent_ready.clone());
         registry.register_with_unit(
             "agent_start",
@@ -135,6 +156,11 @@ impl Metrics {
         }
     }
 
+    /// Counts streams that were told something.
+    pub(crate) fn notified(&self, streams: u32) {
+        self.notifications.inc_by(streams.into());
+    }
+
     /// Counts a drain.
     pub(crate) fn drain_ended(&self, outcome: DrainResult) {
         self.drains.get_or_create(&DrainLabels { outcome }).inc();
@@ -144,6 +170,7 @@ impl Metrics {
     pub(crate) fn text(&self, moment: &Moment) -> Result<String, std::fmt::Error> {
         self.in_flight.set(i64::from(moment.in_flight));
         self.open_streams.set(i64::from(moment.open_streams));
+        self.public_sessions.set(i64::try_from(moment.public_sessions).unwrap_or(i64::MAX));
         self.agent_ready.set(i64::from(moment.agent_ready));
         self.agent_start.set(moment.agent_start_seconds.unwrap_or_default());
         self.last_activity.set(moment.last_activity_seconds);
@@ -159,7 +186,13 @@ impl From<Reason> for Outcome {
         match reason {
             Reason::Unauthenticated => Self::Unauthenticated,
             Reason::WrongUser => Self::WrongUser,
-            Reason::AuthModeNotOffered => Self::AuthModeNotOffered,
+            Reason::CredentialRefused => Self::CredentialRefused,
+            Reason::NotForVisitors => Self::NotForVisitors,
+            Reason::TooManyRequests => Self::TooManyRequests,
+            Reason::UnknownKey => Self::UnknownKey,
+            Reason::Replayed => Self::Replayed,
+            Reason::InvalidRequest => Self::InvalidRequest,
+            Reason::RequestTooLarge => Self::RequestTooLarge,
             Reason::NotFound => Self::NotFound,
             Reason::Draining => Self::Draining,
             Reason::AgentStarting => Self::AgentStarting,

@@ -14,19 +14,24 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 use serde_json::Value;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::activity::Kind;
 use crate::agent::Connection;
+use crate::announce::News;
 use crate::gate::Pass;
 use crate::metrics::{Metrics, Outcome};
+use crate::refusal::Refusal;
 
 /// How much of a request is kept to find its id, should it have to be refused.
 const MEMORY_BYTES: usize = 64 * 1024;
 /// How much of a refused request is read, so that its sender gets to read the refusal.
 const DISCARD_BYTES: usize = 8 * 1024 * 1024;
 const DISCARD_TIME: Duration = Duration::from_secs(2);
+/// How long a body may take that must be read whole.
+const WHOLE_TIME: Duration = Duration::from_secs(30);
 
 /// Counts a request when it ends, however it ends. Until someone says better, the client has left.
 pub(crate) struct Record {
@@ -141,6 +146,31 @@ pub(crate) async fn discard(mut body: Body) -> Option<Value> {
     memory.request_id()
 }
 
+/// Reads a whole body, if it is not too large and comes in time.
+pub(crate) async fn whole(mut body: Body, limit: usize) -> Result<Bytes, Refusal> {
+    let read = async {
+        let (mut chunks, mut bytes) = (Vec::new(), 0_usize);
+        while let Some(frame) = body.frame().await {
+            let Ok(frame) = frame else { return Err(Refusal::Malformed("it broke off")) };
+            let Ok(chunk) = frame.into_data() else { continue };
+            bytes = bytes.saturating_add(chunk.len());
+            if bytes > limit {
+                return Err(Refusal::TooLarge(limit));
+            }
+            chunks.push(chunk);
+        }
+        Ok(if chunks.len() == 1 { chunks.swap_remove(0) } else { chunks.concat().into() })
+    };
+    match timeout(WHOLE_TIME, read).await {
+        Err(_) => Err(Refusal::Malformed("it did not come in time")),
+        Ok(Err(refusal @ Refusal::TooLarge(_))) => {
+            discard(body).await;
+            Err(refusal)
+        }
+        Ok(outcome) => outcome,
+    }
+}
+
 /// Why a response ends before its end.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RelayError {
@@ -161,6 +191,8 @@ pin_project! {
         pass: Pass,
         record: Record,
         connection: Option<Connection>,
+        news: Option<News>,
+        place: Option<OwnedSemaphorePermit>,
     }
 
     impl PinnedDrop for Relayed {
@@ -185,7 +217,20 @@ fn finish(record: &mut Record, connection: &mut Option<Connection>) {
 impl Relayed {
     pub(crate) fn new(inner: Incoming, pass: Pass, record: Record, connection: Connection) -> Self {
         let cut = pass.cut().cancelled_owned();
-        Self { inner, cut, ended: false, pass, record, connection: Some(connection) }
+        let connection = Some(connection);
+        Self { inner, cut, ended: false, pass, record, connection, news: None, place: None }
+    }
+
+    /// Puts notifications between the agent's events.
+    pub(crate) fn with_news(mut self, news: Option<News>) -> Self {
+        self.news = news;
+        self
+    }
+
+    /// Keeps a place among the requests at once until the response has ended.
+    pub(crate) fn with_place(mut self, place: Option<OwnedSemaphorePermit>) -> Self {
+        self.place = place;
+        self
     }
 }
 
@@ -204,6 +249,9 @@ impl HttpBody for Relayed {
         match this.inner.poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 this.pass.touch();
+                if let (Some(news), Some(chunk)) = (this.news, frame.data_ref()) {
+                    news.passed(chunk);
+                }
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(None) => {
@@ -217,7 +265,11 @@ impl HttpBody for Relayed {
                 Poll::Ready(Some(Err(RelayError::Agent(error).into())))
             }
             Poll::Pending => {
-                ready!(this.cut.poll(cx));
+                if this.cut.poll(cx).is_pending() {
+                    let Some(news) = this.news else { return Poll::Pending };
+                    // No activity: nobody asked for it.
+                    return news.poll(cx).map(|event| Some(Ok(Frame::data(event))));
+                }
                 *this.ended = true;
                 this.record.set(Outcome::CutOff);
                 // A listener has lost nothing: its stream just ends. Half an answer must be seen to be half.
@@ -234,6 +286,6 @@ impl HttpBody for Relayed {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        if self.news.is_some() { SizeHint::default() } else { self.inner.size_hint() }
     }
 }

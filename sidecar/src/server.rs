@@ -17,11 +17,13 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::agent::Agent;
+use crate::announce::Announcer;
 use crate::auth::{IdentityKeys, KeysFileError, Users};
 use crate::config::Config;
 use crate::drain::Drain;
 use crate::gate::Gate;
 use crate::metrics::Metrics;
+use crate::tenancy::{AssignError, Tenancy};
 use crate::{control, proxy};
 
 /// How long connections may take to close once everything has ended.
@@ -29,10 +31,10 @@ const CLOSE_TIME: Duration = Duration::from_secs(1);
 
 /// What the handlers of both ports share.
 pub(crate) struct App {
-    pub(crate) workspace_uid: String,
     pub(crate) hold_timeout: Duration,
     pub(crate) keys: Arc<IdentityKeys>,
-    pub(crate) users: Users,
+    pub(crate) tenancy: Tenancy,
+    pub(crate) announcer: Arc<Announcer>,
     pub(crate) gate: Arc<Gate>,
     pub(crate) agent: Arc<Agent>,
     pub(crate) drain: Arc<Drain>,
@@ -45,6 +47,9 @@ pub enum ServerError {
     /// The identity keys can't be used.
     #[error("{error}: {source}", error = .0, source = source_of(.0))]
     Keys(#[source] KeysFileError),
+    /// The workspace can't be served.
+    #[error("the workspace can't be served: {0}")]
+    Workspace(#[from] AssignError),
     /// An address is not free or not there.
     #[error("failed to listen on {addr}: {source}")]
     Listen {
@@ -80,7 +85,7 @@ impl Server {
     /// Puts the parts together and begins to serve.
     pub async fn start(config: Config) -> Result<Self, ServerError> {
         let (mcp_addr, control_addr) = (config.mcp_addr, config.control_addr);
-        let app = app(config)?;
+        let app = app(config).await?;
         let (mcp, control) = (listen(mcp_addr).await?, listen(control_addr).await?);
         let close = CancellationToken::new();
         let mut serving = JoinSet::new();
@@ -90,6 +95,14 @@ impl Server {
         let (agent, keys) = (Arc::clone(&app.agent), Arc::clone(&app.keys));
         watches.spawn(async move { agent.watch().await });
         watches.spawn(async move { keys.watch().await });
+        let of = Arc::clone(&app);
+        watches.spawn(async move { of.tenancy.watch().await });
+        let of = Arc::clone(&app);
+        watches.spawn(async move {
+            if let Some(Users::Direct(mode)) = of.tenancy.tenant().map(|tenant| &tenant.users) {
+                mode.keep_fresh().await;
+            }
+        });
         Ok(Self { app, mcp_addr: mcp.1, control_addr: control.1, close, serving, _watches: watches })
     }
 
@@ -122,14 +135,14 @@ impl Server {
 pub async fn run(config: Config) -> Result<(), ServerError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(ServerError::Signal)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(ServerError::Signal)?;
-    let Config { workspace, namespace, auth_mode, access, .. } = config.clone();
     let server = Server::start(config).await?;
+    let workspace = server.app.tenancy.tenant().map(|tenant| &tenant.workspace);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
-        workspace,
-        namespace,
-        %auth_mode,
-        ?access,
+        workspace = workspace.map(|workspace| &workspace.workspace),
+        namespace = workspace.map(|workspace| &workspace.namespace),
+        auth_mode = workspace.map(|workspace| format!("{:?}", workspace.auth_mode)),
+        access = workspace.map(|workspace| format!("{:?}", workspace.access)),
         mcp = %server.mcp_addr(),
         control = %server.control_addr(),
         "serving"
@@ -149,10 +162,11 @@ pub fn start_log(config: &Config) {
     tracing_subscriber::registry().with(config.log.clone()).with(lines).init();
 }
 
-fn app(config: Config) -> Result<Arc<App>, ServerError> {
+async fn app(config: Config) -> Result<Arc<App>, ServerError> {
     let keys = Arc::new(IdentityKeys::read(config.identity_keys_file.clone()).map_err(ServerError::Keys)?);
-    let users = Users::new(&config, Arc::clone(&keys));
     let (gate, metrics) = (Gate::new(), Arc::new(Metrics::new()));
+    let tenancy = Tenancy::new(&config, Arc::clone(&keys), Arc::clone(&gate)).await?;
+    tenancy.read_assignment();
     let agent = Arc::new(Agent::new(config.agent_socket));
     let drain = Arc::new(Drain::new(
         Arc::clone(&gate),
@@ -161,10 +175,10 @@ fn app(config: Config) -> Result<Arc<App>, ServerError> {
         config.drain_timeout,
     ));
     Ok(Arc::new(App {
-        workspace_uid: config.workspace_uid,
         hold_timeout: config.hold_timeout,
         keys,
-        users,
+        tenancy,
+        announcer: Arc::default(),
         gate,
         agent,
         drain,

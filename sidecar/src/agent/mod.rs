@@ -2,10 +2,12 @@
 
 mod client;
 mod pool;
+mod tools;
 mod watch;
 
 pub(crate) use client::{AgentError, Status};
 pub(crate) use pool::{Connection, SendError};
+pub(crate) use tools::ReadOnlyTools;
 
 use std::io;
 use std::path::PathBuf;

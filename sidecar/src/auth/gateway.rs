@@ -1,24 +1,24 @@
-//! Auth mode Gateway: the gateway vouches for the user with a signed identity.
+//! What the gateway vouches for with a signed identity: a user, or that a request comes by way of it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use dexorder_protocol::Issuer;
 use dexorder_protocol::identity::{LEEWAY_SECONDS, verify};
-use http::{HeaderMap, HeaderValue};
+use http::HeaderMap;
 use sha2::{Digest, Sha256};
 
-use super::{Caller, IdentityKeys, token};
+use super::{IdentityKeys, token};
 use crate::refusal::Refusal;
 
-/// How many tokens are remembered: one user's, of a minute.
+/// How many tokens are remembered: one subject's, of a minute.
 const REMEMBERED: usize = 128;
 
-/// Checks the gateway's signed identities.
-pub(crate) struct GatewayMode {
+/// Checks the gateway's signed identities for one subject at one workspace.
+pub(crate) struct Vouched {
     keys: Arc<IdentityKeys>,
     workspace_uid: String,
-    user_id: String,
+    subject: String,
     verified: Mutex<Verified>,
 }
 
@@ -31,26 +31,24 @@ struct Verified {
     ends: HashMap<[u8; 32], i64>,
 }
 
-impl GatewayMode {
-    pub(super) fn new(keys: Arc<IdentityKeys>, workspace_uid: String, user_id: String) -> Self {
-        Self { keys, workspace_uid, user_id, verified: Mutex::default() }
+impl Vouched {
+    pub(crate) fn new(keys: Arc<IdentityKeys>, workspace_uid: String, subject: String) -> Self {
+        Self { keys, workspace_uid, subject, verified: Mutex::default() }
     }
 
-    pub(super) fn check(&self, headers: &HeaderMap, now: i64) -> Result<Caller, Refusal> {
+    pub(crate) fn check(&self, headers: &HeaderMap, now: i64) -> Result<(), Refusal> {
         let token = token(headers)?;
         let hash: [u8; 32] = Sha256::digest(token).into();
         let trusted = self.keys.current();
         let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
         if !verified.holds(&hash, trusted.generation, now) {
             let claims = verify(token, &trusted.keys, Issuer::Gateway, &self.workspace_uid, now)?;
-            if claims.sub != self.user_id {
+            if claims.sub != self.subject {
                 return Err(Refusal::WrongUser);
             }
             verified.remember(hash, claims.exp.saturating_add(LEEWAY_SECONDS), now);
         }
-        // The configuration was refused if the ID does not fit in a header.
-        let user = HeaderValue::from_bytes(self.user_id.as_bytes()).map_err(|_| Refusal::WrongUser)?;
-        Ok(Caller { user })
+        Ok(())
     }
 }
 
@@ -94,9 +92,9 @@ mod tests {
         std::fs::write(folder.path().join("keys"), json).unwrap();
     }
 
-    fn mode(folder: &TempDir) -> GatewayMode {
+    fn mode(folder: &TempDir) -> Vouched {
         let keys = Arc::new(IdentityKeys::read(folder.path().join("keys")).unwrap());
-        GatewayMode::new(keys, "uid-1".to_owned(), "trader1".to_owned())
+        Vouched::new(keys, "uid-1".to_owned(), "trader1".to_owned())
     }
 
     fn headers_with(key: &SigningKey, user: &str) -> HeaderMap {
@@ -109,7 +107,7 @@ mod tests {
         let (folder, key) = (TempDir::new().unwrap(), key());
         write(&folder, &key);
         let (mode, headers) = (mode(&folder), headers_with(&key, "trader1"));
-        assert_eq!(mode.check(&headers, NOW).unwrap().user, "trader1");
+        assert!(mode.check(&headers, NOW).is_ok());
         let end = NOW + LIFETIME_SECONDS + LEEWAY_SECONDS;
         assert!(mode.check(&headers, end - 1).is_ok());
         assert_eq!(mode.check(&headers, end).err(), Some(IdentityError::Expired.into()));

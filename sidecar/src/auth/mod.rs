@@ -2,49 +2,100 @@
 
 mod gateway;
 mod keys;
+mod public;
 
+pub(crate) use gateway::Vouched;
 pub(crate) use keys::{IdentityKeys, KeysFileError};
+pub(crate) use public::{PublicMode, SessionKeyError};
 
-use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use dexorder_protocol::identity::{IdentityError, OPERATOR_SUBJECT, verify};
 use dexorder_protocol::{Issuer, headers};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Method};
+use tokio::sync::OwnedSemaphorePermit;
 
-use crate::config::{AuthMode, Config};
+use crate::agent::Agent;
+use crate::direct::{DirectMode, UsedProof};
 use crate::refusal::Refusal;
-use gateway::GatewayMode;
 
-/// A user whose identity was verified.
+/// A user who may send this request.
 pub(crate) struct Caller {
     /// The user ID, as the agent is told it.
     pub(crate) user: HeaderValue,
+    /// Mode Public: the session, as the client is to send it back.
+    pub(crate) session: Option<HeaderValue>,
+    /// Mode Public: a place among the requests at once, until the response has ended.
+    pub(crate) place: Option<OwnedSemaphorePermit>,
+    /// Mode Direct: the proof that is used up.
+    pub(crate) proof: Option<UsedProof>,
 }
 
-/// How users are checked: one variant for each auth mode that has a check of its own.
+/// How users are checked: one variant for each auth mode.
 pub(crate) enum Users {
-    /// The gateway vouches.
-    Gateway(GatewayMode),
-    /// This release has no check for the mode, so nobody gets in.
-    NotOffered(AuthMode),
+    /// The gateway vouches for the user.
+    Gateway {
+        /// What the gateway must say.
+        vouched: Vouched,
+        /// The user.
+        user: HeaderValue,
+    },
+    /// The gateway vouches that somebody is there.
+    Public(Box<PublicMode>),
+    /// The user proves it to the workspace itself.
+    Direct(Box<DirectMode>),
 }
 
 impl Users {
-    pub(crate) fn new(config: &Config, keys: Arc<IdentityKeys>) -> Self {
-        match config.auth_mode {
-            AuthMode::Gateway => {
-                Self::Gateway(GatewayMode::new(keys, config.workspace_uid.clone(), config.user_id.clone()))
+    /// Finds out from a request's head who sent it.
+    pub(crate) fn check(&self, method: &Method, headers: &HeaderMap) -> Result<Caller, Refusal> {
+        let now = now();
+        match self {
+            Self::Gateway { vouched, user } => {
+                vouched.check(headers, now)?;
+                Ok(Caller { user: user.clone(), session: None, place: None, proof: None })
             }
-            mode @ (AuthMode::Public | AuthMode::Direct) => Self::NotOffered(mode),
+            Self::Public(mode) => mode.check(method, headers, now),
+            Self::Direct(mode) => mode.check(method, headers, now),
         }
     }
 
-    /// Finds out who sent a request.
-    pub(crate) fn check(&self, headers: &HeaderMap) -> Result<Caller, Refusal> {
+    /// How much of the body must be read before the request may be let in; nothing if its head is enough.
+    pub(crate) const fn body_limit(&self) -> Option<usize> {
         match self {
-            Self::Gateway(mode) => mode.check(headers, now()),
-            Self::NotOffered(mode) => Err(Refusal::ModeNotOffered(*mode)),
+            Self::Gateway { .. } => None,
+            Self::Public(_) => Some(public::BODY_BYTES),
+            Self::Direct(_) => Some(crate::direct::BODY_BYTES),
+        }
+    }
+
+    /// Checks the body of a request whose head was found good.
+    pub(crate) async fn check_body(
+        &self,
+        caller: &mut Caller,
+        method: &Method,
+        body: &[u8],
+        agent: &Agent,
+    ) -> Result<(), Refusal> {
+        match self {
+            Self::Gateway { .. } => Ok(()),
+            Self::Public(mode) => mode.check_body(method, body, &caller.user, agent).await,
+            Self::Direct(mode) => mode.check_body(caller, body),
+        }
+    }
+
+    /// A request that was let in was not begun: what it used up may be used again.
+    pub(crate) fn not_begun(&self, caller: &Caller) {
+        if let (Self::Direct(mode), Some(proof)) = (self, &caller.proof) {
+            mode.give_back(proof);
+        }
+    }
+
+    /// Sessions of anonymous visitors.
+    pub(crate) fn sessions(&self) -> usize {
+        match self {
+            Self::Public(mode) => mode.sessions(now()),
+            Self::Gateway { .. } | Self::Direct(_) => 0,
         }
     }
 }
@@ -52,24 +103,37 @@ impl Users {
 /// Checks that the operator sent a control call.
 pub(crate) fn check_operator(
     keys: &IdentityKeys,
-    workspace_uid: &str,
+    audience: &str,
     headers: &HeaderMap,
 ) -> Result<(), IdentityError> {
-    let claims = verify(token(headers)?, &keys.current().keys, Issuer::Operator, workspace_uid, now())?;
+    let claims = verify(token(headers)?, &keys.current().keys, Issuer::Operator, audience, now())?;
     if claims.sub == OPERATOR_SUBJECT { Ok(()) } else { Err(IdentityError::Issuer) }
 }
 
 /// The one signed identity of a request. Two of them are refused: one must be a client's.
 fn token(headers: &HeaderMap) -> Result<&str, IdentityError> {
-    let mut values = headers.get_all(headers::IDENTITY).iter();
-    match (values.next(), values.next()) {
-        (None, _) => Err(IdentityError::Missing),
-        (Some(value), None) => value.to_str().map_err(|_| IdentityError::Malformed),
-        (Some(_), Some(_)) => Err(IdentityError::Malformed),
+    match one(headers, headers::IDENTITY) {
+        Ok(value) => value.ok_or(IdentityError::Missing),
+        Err(Ambiguous) => Err(IdentityError::Malformed),
     }
 }
 
-fn now() -> i64 {
+/// A header that stands there twice, or is no text.
+#[derive(Debug)]
+pub(crate) struct Ambiguous;
+
+/// The value of a header that may stand there once.
+pub(crate) fn one<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Ambiguous> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => value.to_str().map(Some).map_err(|_| Ambiguous),
+        (Some(_), Some(_)) => Err(Ambiguous),
+    }
+}
+
+/// Seconds since the epoch.
+pub(crate) fn now() -> i64 {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     i64::try_from(seconds).unwrap_or(i64::MAX)
 }

@@ -33,6 +33,10 @@ pub(crate) struct AgentState {
     pub(crate) seen: Mutex<Vec<Seen>>,
     /// Requests to `/mcp` that arrived.
     pub(crate) executed: AtomicUsize,
+    /// Requests of the sidecar's own for the list of tools, which are not counted above.
+    pub(crate) listed: AtomicUsize,
+    /// Tools by name, each with its mark.
+    pub(crate) tools: Mutex<Vec<(&'static str, Option<bool>)>>,
     /// The same, at the moment of the last save.
     pub(crate) executed_at_save: AtomicUsize,
     pub(crate) saves: AtomicUsize,
@@ -80,6 +84,8 @@ impl Agent {
         let state = Arc::new(AgentState {
             seen: Mutex::default(),
             executed: AtomicUsize::new(0),
+            listed: AtomicUsize::new(0),
+            tools: Mutex::new(vec![("show", Some(true)), ("delete", Some(false)), ("plain", None)]),
             executed_at_save: AtomicUsize::new(0),
             saves: AtomicUsize::new(0),
             save_fails: AtomicBool::new(false),
@@ -172,6 +178,9 @@ async fn save(State(state): State<Arc<AgentState>>) -> Response {
 }
 
 async fn mcp(State(state): State<Arc<AgentState>>, request: Request) -> Response {
+    if request.headers().get("mcp-method").is_some_and(|method| method == "tools/list") {
+        return list_tools(&state, request).await;
+    }
     state.executed.fetch_add(1, Ordering::SeqCst);
     let running = Running::new(&state);
     let (parts, mut body) = request.into_parts();
@@ -192,6 +201,30 @@ async fn mcp(State(state): State<Arc<AgentState>>, request: Request) -> Response
     }
     let pretending = [("dexorder-reason", "Draining"), ("set-cookie", "a=b")];
     (pretending, Json(json!({"jsonrpc": "2.0", "id": 1, "result": {}}))).into_response()
+}
+
+/// One tool a page, the first page as a stream of events.
+async fn list_tools(state: &AgentState, request: Request) -> Response {
+    state.listed.fetch_add(1, Ordering::SeqCst);
+    let body = request.into_body().collect().await.unwrap().to_bytes();
+    let asked: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(asked["params"]["_meta"]["io.modelcontextprotocol/protocolVersion"], "2026-07-28");
+    let tools = state.tools.lock().unwrap().clone();
+    let at: usize = asked["params"]["cursor"].as_str().map_or(0, |cursor| cursor.parse().unwrap());
+    let (name, mark) = tools[at];
+    let mut result = json!({"tools": [{"name": name, "inputSchema": {}, "annotations": {}}]});
+    if let Some(mark) = mark {
+        result["tools"][0]["annotations"]["readOnlyHint"] = json!(mark);
+    }
+    if at + 1 < tools.len() {
+        result["nextCursor"] = json!((at + 1).to_string());
+    }
+    let answer = json!({"jsonrpc": "2.0", "id": asked["id"], "result": result});
+    if at == 0 {
+        return ([(CONTENT_TYPE, "text/event-stream")], format!("event: message\ndata: {answer}\n\n"))
+            .into_response();
+    }
+    Json(answer).into_response()
 }
 
 fn stream(state: &AgentState, running: Running) -> Response {

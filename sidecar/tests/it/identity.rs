@@ -120,22 +120,6 @@ async fn a_refused_request_is_no_activity() {
 }
 
 #[tokio::test]
-async fn a_mode_that_this_release_does_not_offer_lets_nobody_in() {
-    for mode in ["Public", "Direct"] {
-        let sidecar = Sidecar::start_with(Place::new(), &[("DEXORDER_AUTH_MODE", mode)]).await;
-        let agent = Agent::start(&sidecar.place.socket());
-        sidecar.ready().await;
-        let answer = sidecar.request(Method::POST, sidecar.place.user_headers(USER), full(CALL)).await;
-        assert_eq!(answer.status, StatusCode::NOT_IMPLEMENTED);
-        let body = answer.json().await;
-        assert_eq!(body["error"]["data"]["reason"], "AuthModeNotOffered");
-        let message = body["error"]["message"].as_str().unwrap();
-        assert!(message.contains(mode) && message.contains("not offered by this release"), "{message}");
-        assert_eq!(agent.executed(), 0);
-    }
-}
-
-#[tokio::test]
 async fn control_calls_are_the_operators_alone() {
     let sidecar = Sidecar::start().await;
     let agent = Agent::start(&sidecar.place.socket());
@@ -150,7 +134,13 @@ async fn control_calls_are_the_operators_alone() {
         ("of another subject", by(&place.operator, Issuer::Operator, UID, USER)),
     ];
     for (case, headers) in refused {
-        for (method, path) in [(Method::GET, "/v1/report"), (Method::POST, "/v1/drain")] {
+        for (method, path) in [
+            (Method::GET, "/v1/report"),
+            (Method::POST, "/v1/drain"),
+            (Method::POST, "/v1/notify"),
+            (Method::POST, "/v1/rotate-key"),
+            (Method::POST, "/v1/assign"),
+        ] {
             let body = full(json!({"mode": "Force"}).to_string());
             let answer =
                 send(sidecar.server.control_addr(), method, path, headers.clone(), body).await.unwrap();

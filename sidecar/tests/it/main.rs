@@ -7,7 +7,11 @@ mod agent;
 mod client;
 mod sidecar;
 
+mod announcing;
+mod assigning;
+mod direct;
 mod draining;
 mod identity;
 mod process;
 mod proxying;
+mod visitors;

@@ -78,6 +78,10 @@ impl Place {
         all
     }
 
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
     /// A request's headers, signed by the gateway for this user.
     pub(crate) fn user_headers(&self, user: &str) -> HeaderMap {
         identity(&sign(&self.gateway, Issuer::Gateway, UID, user, now()).unwrap())
@@ -85,7 +89,12 @@ impl Place {
 
     /// A request's headers, signed by the operator.
     pub(crate) fn operator_headers(&self) -> HeaderMap {
-        identity(&sign(&self.operator, Issuer::Operator, UID, "operator", now()).unwrap())
+        self.operator_headers_for(UID)
+    }
+
+    /// A request's headers, signed by the operator for this workspace or pod.
+    pub(crate) fn operator_headers_for(&self, uid: &str) -> HeaderMap {
+        identity(&sign(&self.operator, Issuer::Operator, uid, "operator", now()).unwrap())
     }
 
     pub(crate) async fn post(
@@ -156,6 +165,14 @@ impl Sidecar {
             send(self.server.control_addr(), Method::GET, "/v1/report", headers, full("")).await.unwrap();
         assert_eq!(answer.status, StatusCode::OK);
         answer.json().await
+    }
+
+    /// A control call of the operator's.
+    pub(crate) async fn control(&self, path: &str, request: &Value) -> (StatusCode, Value) {
+        let body = full(request.to_string());
+        let headers = self.place.operator_headers();
+        let answer = send(self.server.control_addr(), Method::POST, path, headers, body).await.unwrap();
+        (answer.status, answer.json().await)
     }
 
     pub(crate) async fn drain(&self, request: Value) -> (StatusCode, Value) {

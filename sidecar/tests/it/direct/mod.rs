@@ -1,0 +1,1 @@
+//! Auth mode Direct.

@@ -1,7 +1,7 @@
 # The commands of the project. `make help` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help up down token test check test-unit test-agent test-cluster conformance generate bench
+.PHONY: help up down token api-key test check test-unit test-agent test-cluster conformance generate bench
 
 help: ## lists these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -14,6 +14,9 @@ down: ## takes it all away
 
 token: ## prints a bearer token of the local gateway: make token USER=trader1
 	@tests/local/token "$(USER)"
+
+api-key: ## makes an API key of the local gateway and prints it: make api-key USER=trader1
+	@tests/local/api-key "$(USER)"
 
 test: ## runs every test, with the set-up that it needs
 	@tests/all

@@ -40,7 +40,7 @@ impl Way {
 
 #[tokio::main]
 async fn main() {
-    let world = world("").await;
+    let world = world("limits: {requestsPerMinute: {perAddress: 0, perUser: 0}}").await;
     let sidecar = world.running("trader1").await;
     let through = through(&world);
     through.call().await;

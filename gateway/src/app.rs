@@ -16,11 +16,13 @@ use crate::auth::Authenticator;
 use crate::chat::{self, Chat};
 use crate::config::Config;
 use crate::identity::Signer;
+use crate::limits::Limits;
 use crate::mcp::{self, Upstream};
 use crate::metadata;
 use crate::metrics::Metrics;
 use crate::refusal::Refusal;
 use crate::server::StartError;
+use crate::visitors::{self, Visitors};
 use crate::wake::Connector;
 use crate::workspaces::Workspaces;
 
@@ -29,6 +31,9 @@ pub(crate) struct App {
     pub(crate) config: Config,
     pub(crate) auth: Authenticator,
     pub(crate) signer: Signer,
+    pub(crate) limits: Arc<Limits>,
+    /// None: there are to be no visitors.
+    pub(crate) visitors: Option<Visitors>,
     pub(crate) workspaces: Arc<Workspaces>,
     pub(crate) connector: Connector,
     pub(crate) upstream: Upstream,
@@ -50,15 +55,22 @@ impl App {
         // Browsers name it on calls of a page to its own host too.
         config.allowed_origins.insert(config.public_url.to_ascii_lowercase());
         let metrics = Arc::new(Metrics::new());
-        let workspaces =
-            Arc::new(Workspaces::new(client, &config.workspace_namespace, config.defaults.clone()));
+        let workspaces = Arc::new(Workspaces::new(
+            client,
+            &config.workspace_namespace,
+            config.defaults.clone(),
+            config.visitors.clone(),
+        ));
+        let limits = Arc::new(Limits::new(&config.limits));
         Ok(Self {
-            auth: Authenticator::new(&config.issuers).await?,
+            auth: Authenticator::new(&config.issuers, config.api_keys_folder.clone()).await?,
             signer: Signer::new(config.signing_key_file.clone()).await?,
-            connector: Connector::new(Arc::clone(&workspaces), Arc::clone(&metrics)),
+            connector: Connector::new(Arc::clone(&workspaces), Arc::clone(&limits), Arc::clone(&metrics)),
             upstream: Upstream::new(),
             chat: Chat::new(&config.chat, metrics.chat())?,
             metadata_url: metadata::url(&config),
+            visitors: config.visitors.as_ref().map(|visitors| Visitors::new(visitors, &config.public_url)),
+            limits,
             workspaces,
             metrics,
             shutdown,
@@ -88,14 +100,22 @@ fn run_number() -> u32 {
 /// The routes that clients see.
 pub(crate) fn router(app: Arc<App>) -> Router {
     let metadata = get(metadata::serve);
-    Router::new()
+    let direct = |path: &str| format!("/workspaces/{{name}}{path}");
+    let mut router = Router::new()
         .route(MCP_PATH, any(mcp::serve))
+        .route(&direct(MCP_PATH), any(mcp::serve_named))
+        .route(&direct("/direct/key"), any(mcp::serve_direct_key))
+        .route(&direct("/direct/session"), any(mcp::serve_direct_session))
         .route(metadata::PATH, metadata.clone())
         .route(&format!("{}{MCP_PATH}", metadata::PATH), metadata)
         .route("/healthz", get(|| async { "ok\n" }))
-        .merge(chat::routes(&app))
-        .fallback(not_found)
-        .with_state(app)
+        .merge(chat::routes(&app));
+    if app.visitors.is_some() {
+        router = router
+            .route(&format!("{}{MCP_PATH}", visitors::PATH), any(mcp::serve_visitor))
+            .route(&format!("{}/visitors", visitors::PATH), any(mcp::serve_new_visitor));
+    }
+    router.fallback(not_found).with_state(app)
 }
 
 async fn not_found(State(app): State<Arc<App>>) -> Response {

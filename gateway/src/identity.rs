@@ -1,6 +1,6 @@
 //! Vouches for users towards their workspaces: short-lived signed identities, and the key that signs them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -10,14 +10,16 @@ use dexorder_protocol::{Issuer, KeyError, SigningKey};
 use http::HeaderValue;
 
 use crate::clock;
-use crate::mcp::SessionKey;
+use crate::seal::Seals;
 
 /// How long an identity is used again: half its life, so that it never arrives about to end.
 const REUSE_SECONDS: i64 = identity::LIFETIME_SECONDS / 2;
 /// How many identities are kept.
 const KEPT: usize = 10_000;
-/// How often the key file is looked at.
+/// How often the key files are looked at.
 const REREAD: Duration = Duration::from_secs(5);
+/// More keys than these beside the one that signs are not taken.
+const MOST_TRUSTED: usize = 8;
 
 /// Why no identity can be signed.
 #[derive(Debug, thiserror::Error)]
@@ -38,15 +40,16 @@ pub enum SignerError {
         /// What is wrong.
         source: KeyError,
     },
-    /// The key gives no key for sessions.
-    #[error("{}: no key for the identifiers of sessions can be derived from it", path.display())]
+    /// The key gives no key for what clients keep.
+    #[error("{}: no key for sessions and visitors can be derived from it", path.display())]
     Derive {
         /// Path of the file.
         path: PathBuf,
     },
 }
 
-/// Signs identities with the key in a file, and follows the file.
+/// Signs identities with the key in a file, and follows the file. What other `.pem` files in its folder hold does not
+/// sign: it opens what a gateway sealed with it before the keys were rotated, or will have sealed.
 pub(crate) struct Signer {
     path: PathBuf,
     current: RwLock<Arc<Key>>,
@@ -54,8 +57,9 @@ pub(crate) struct Signer {
 
 struct Key {
     signing: SigningKey,
-    pem: String,
-    sessions: Arc<SessionKey>,
+    /// The texts of all keys, the one that signs first.
+    pems: Vec<String>,
+    seals: Arc<Seals>,
     /// Identities by workspace UID and user. They go with their key.
     signed: Expiring<(String, String), HeaderValue>,
 }
@@ -82,9 +86,9 @@ impl Signer {
         Ok(value)
     }
 
-    /// The key of the sessions' identifiers. It changes with the signing key: clients then begin new sessions.
-    pub(crate) fn session_key(&self) -> Arc<SessionKey> {
-        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner).sessions)
+    /// The keys of what clients keep for the gateway.
+    pub(crate) fn seals(&self) -> Arc<Seals> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner).seals)
     }
 
     /// Follows the file, for ever. A key that can't be read leaves the one before in use.
@@ -99,8 +103,9 @@ impl Signer {
         match read(&self.path).await {
             Ok(key) => {
                 let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-                if current.pem != key.pem {
-                    tracing::info!(kid = key.signing.kid(), "signing key changed");
+                if current.pems != key.pems {
+                    let trusted = key.pems.len();
+                    tracing::info!(kid = key.signing.kid(), trusted, "signing keys changed");
                     *current = Arc::new(key);
                 }
             }
@@ -117,10 +122,44 @@ async fn read(path: &PathBuf) -> Result<Key, SignerError> {
         .map_err(|source| SignerError::Read { path: path.clone(), source })?;
     let signing =
         SigningKey::from_pem(&pem).map_err(|source| SignerError::Key { path: path.clone(), source })?;
-    let sessions =
-        SessionKey::derive(pem.trim().as_bytes()).map_err(|_| SignerError::Derive { path: path.clone() })?;
-    let sessions = Arc::new(sessions);
-    Ok(Key { signing, pem, sessions, signed: Expiring::new(KEPT) })
+    let mut pems = vec![pem];
+    pems.extend(trusted(path).await);
+    let texts: Vec<&str> = pems.iter().map(String::as_str).collect();
+    let seals = Seals::derive(&texts).map_err(|_| SignerError::Derive { path: path.clone() })?;
+    Ok(Key { signing, pems, seals: Arc::new(seals), signed: Expiring::new(KEPT) })
+}
+
+/// The other keys in the folder, in the order of their names. One that can't be used does not hinder the rest.
+async fn trusted(path: &Path) -> Vec<String> {
+    let Some(mut folder) = path.parent().map(Path::to_owned) else {
+        return Vec::new();
+    };
+    if folder.as_os_str().is_empty() {
+        folder.push(".");
+    }
+    let mut paths = Vec::new();
+    match tokio::fs::read_dir(&folder).await {
+        Ok(mut entries) => {
+            while let Ok(Some(entry)) = entries.next_entry().await {
+                let other = entry.path();
+                if other != *path && other.extension().is_some_and(|extension| extension == "pem") {
+                    paths.push(other);
+                }
+            }
+        }
+        Err(error) => tracing::warn!(%error, folder = %folder.display(), "no other keys can be looked for"),
+    }
+    paths.sort();
+    paths.truncate(MOST_TRUSTED);
+    let mut pems = Vec::new();
+    for path in paths {
+        match tokio::fs::read_to_string(&path).await {
+            Ok(pem) if SigningKey::from_pem(&pem).is_ok() => pems.push(pem),
+            Ok(_) => tracing::warn!(file = %path.display(), "this is no signing key and is passed over"),
+            Err(error) => tracing::warn!(%error, file = %path.display(), "a key can't be read"),
+        }
+    }
+    pems
 }
 
 #[cfg(test)]
@@ -168,5 +207,31 @@ mod tests {
         let new = signer.identity("uid", "user").unwrap();
         assert!(holds(&new, &trusted(&pem), "uid"));
         assert_ne!(new, old);
+    }
+
+    #[tokio::test]
+    async fn other_keys_of_the_folder_open_and_do_not_sign() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let (old, new) = (SigningKey::generate_pem().unwrap(), SigningKey::generate_pem().unwrap());
+        std::fs::write(at("key.pem"), &old).unwrap();
+        std::fs::write(at("next.pem"), &new).unwrap();
+        std::fs::write(at("broken.pem"), "no key").unwrap();
+        let signer = Signer::new(at("key.pem")).await.unwrap();
+        assert!(holds(&signer.identity("uid", "user").unwrap(), &trusted(&old), "uid"));
+        let seal = |seals: &Seals| seals.visitors.seal(b"x".to_vec(), b"").unwrap();
+        let opens = |sealed: &str| signer.seals().visitors.open(sealed.as_bytes(), b"").is_some();
+        // Another replica has swapped them already.
+        assert!(opens(&seal(&Seals::derive(&[&new]).unwrap())));
+        let before = seal(&signer.seals());
+        std::fs::write(at("previous.pem"), &old).unwrap();
+        std::fs::write(at("key.pem"), &new).unwrap();
+        std::fs::remove_file(at("next.pem")).unwrap();
+        signer.reread().await;
+        assert!(holds(&signer.identity("uid", "user").unwrap(), &trusted(&new), "uid"));
+        assert!(opens(&before));
+        std::fs::remove_file(at("previous.pem")).unwrap();
+        signer.reread().await;
+        assert!(!opens(&before));
     }
 }

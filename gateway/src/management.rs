@@ -9,6 +9,7 @@ use http::StatusCode;
 use http::header::CONTENT_TYPE;
 
 use crate::app::App;
+use crate::metrics::Known;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -34,6 +35,11 @@ async fn readyz(State(app): State<Arc<App>>) -> (StatusCode, String) {
 }
 
 async fn metrics(State(app): State<Arc<App>>) -> ([(http::HeaderName, &'static str); 1], String) {
-    let healthy = app.workspaces.health().problem().is_none();
-    ([(CONTENT_TYPE, OPEN_METRICS)], app.metrics.text(app.workspaces.count(), healthy))
+    let known = Known {
+        workspaces: app.workspaces.count(),
+        of_visitors: app.workspaces.anonymous(),
+        api_keys: app.auth.api_keys(),
+        watch_healthy: app.workspaces.health().problem().is_none(),
+    };
+    ([(CONTENT_TYPE, OPEN_METRICS)], app.metrics.text(known))
 }

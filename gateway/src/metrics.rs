@@ -15,6 +15,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::auth::AuthError;
 use crate::chat::ChatMetrics;
+use crate::limits::Limit;
 
 /// From a workspace that is up already to one whose image must be pulled.
 const WAKE_BUCKETS: [f64; 14] =
@@ -41,6 +42,11 @@ struct RequestLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabels {
     reason: Name,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LimitLabels {
+    limit: Name,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -92,6 +98,16 @@ impl Outcome {
     }
 }
 
+/// What is looked up when it is asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Known {
+    /// Workspaces, and those of anonymous visitors among them.
+    pub(crate) workspaces: usize,
+    pub(crate) of_visitors: usize,
+    pub(crate) api_keys: usize,
+    pub(crate) watch_healthy: bool,
+}
+
 /// All metrics of the gateway.
 pub(crate) struct Metrics {
     registry: Registry,
@@ -99,12 +115,16 @@ pub(crate) struct Metrics {
     requests: Family<RequestLabels, Counter>,
     head: Histogram,
     auth_failures: Family<ReasonLabels, Counter>,
+    limited: Family<LimitLabels, Counter>,
+    visitors: Counter,
     wakes: Family<WakeLabels, Histogram>,
     held: Gauge,
     streams: Gauge,
     retries: Family<ReasonLabels, Counter>,
     writes: Family<WriteLabels, Counter>,
     workspaces: Gauge,
+    of_visitors: Gauge,
+    api_keys: Gauge,
     watch_healthy: Gauge,
 }
 
@@ -117,12 +137,16 @@ impl Metrics {
             requests: Family::default(),
             head: Histogram::new(HEAD_BUCKETS),
             auth_failures: Family::default(),
+            limited: Family::default(),
+            visitors: Counter::default(),
             wakes: Family::new_with_constructor(|| Histogram::new(WAKE_BUCKETS)),
             held: Gauge::default(),
             streams: Gauge::default(),
             retries: Family::default(),
             writes: Family::default(),
             workspaces: Gauge::default(),
+            of_visitors: Gauge::default(),
+            api_keys: Gauge::default(),
             watch_healthy: Gauge::default(),
         };
         metrics.registered()
@@ -143,6 +167,12 @@ impl Metrics {
             self.head.clone(),
         );
         registry.register("auth_failures", "Requests without a token that holds", self.auth_failures.clone());
+        registry.register("visitors", "Anonymous visitors that were made", self.visitors.clone());
+        registry.register(
+            "limited",
+            "What was refused because it was too much, by limit",
+            self.limited.clone(),
+        );
         registry.register_with_unit(
             "wake_duration",
             "Time of a connect that could not be answered from what was known",
@@ -158,6 +188,12 @@ impl Metrics {
         );
         registry.register("workspace_writes", "Writes to the cluster", self.writes.clone());
         registry.register("workspaces", "Workspaces that are known", self.workspaces.clone());
+        registry.register(
+            "anonymous_workspaces",
+            "Workspaces of anonymous visitors that are known",
+            self.of_visitors.clone(),
+        );
+        registry.register("api_keys", "API keys that are known", self.api_keys.clone());
         registry.register(
             "watch_healthy",
             "1 while the watch of the workspaces is current",
@@ -189,6 +225,14 @@ impl Metrics {
         self.auth_failures.get_or_create(&ReasonLabels { reason: Name(error.label()) }).inc();
     }
 
+    pub(crate) fn visitor(&self) {
+        self.visitors.inc();
+    }
+
+    pub(crate) fn limited(&self, limit: Limit) {
+        self.limited.get_or_create(&LimitLabels { limit: Name(limit.label()) }).inc();
+    }
+
     pub(crate) fn retry(&self, reason: &'static str) {
         self.retries.get_or_create(&ReasonLabels { reason: Name(reason) }).inc();
     }
@@ -214,8 +258,13 @@ impl Metrics {
     }
 
     /// The text of a scrape.
-    pub(crate) fn text(&self, workspaces: usize, watch_healthy: bool) -> String {
-        self.workspaces.set(i64::try_from(workspaces).unwrap_or(i64::MAX));
+    pub(crate) fn text(&self, known: Known) -> String {
+        let Known { workspaces, of_visitors, api_keys, watch_healthy } = known;
+        for (gauge, count) in
+            [(&self.workspaces, workspaces), (&self.of_visitors, of_visitors), (&self.api_keys, api_keys)]
+        {
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
         self.watch_healthy.set(i64::from(watch_healthy));
         let mut text = String::new();
         // Writing to a string does not fail.
@@ -275,7 +324,7 @@ mod tests {
         metrics.wake().end(WakeResult::Awake);
         drop(metrics.wake());
         let held = metrics.hold();
-        let text = metrics.text(3, true);
+        let text = metrics.text(Known { workspaces: 3, of_visitors: 1, api_keys: 2, watch_healthy: true });
         for line in [
             r#"dexorder_gateway_requests_total{method="POST",outcome="Forwarded"} 1"#,
             r#"dexorder_gateway_requests_total{method="other",outcome="NotFound"} 1"#,
@@ -284,11 +333,13 @@ mod tests {
             r#"dexorder_gateway_wake_duration_seconds_count{outcome="Abandoned"} 1"#,
             "dexorder_gateway_held_requests 1",
             "dexorder_gateway_workspaces 3",
+            "dexorder_gateway_anonymous_workspaces 1",
+            "dexorder_gateway_api_keys 2",
             "dexorder_gateway_watch_healthy 1",
         ] {
             assert!(text.contains(line), "{line} is missing in:\n{text}");
         }
         drop(held);
-        assert!(metrics.text(0, false).contains("dexorder_gateway_held_requests 0"));
+        assert!(metrics.text(Known::default()).contains("dexorder_gateway_held_requests 0"));
     }
 }

@@ -10,6 +10,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::Value;
 
 use crate::auth::AuthError;
+use crate::limits::Limit;
 use crate::wake::Obstacle;
 use crate::workspaces::ApiError;
 
@@ -21,12 +22,31 @@ pub(crate) const METHODS: &str = "POST, GET, DELETE";
 pub(crate) enum Refusal {
     #[error("{0}")]
     Auth(AuthError),
+    #[error("{}: try again in {seconds} s", .limit.what())]
+    TooMany { limit: Limit, seconds: u16 },
     #[error("web pages of this origin may not call this gateway: an operator can add it to allowedOrigins")]
     Origin,
     #[error("nothing is served at this path: MCP is at {}", dexorder_protocol::MCP_PATH)]
     NotFound,
-    #[error("this method is not served here: use {METHODS}")]
-    Method,
+    #[error("this method is not served here: use {0}")]
+    Method(&'static str),
+    #[error("there is no workspace of this name")]
+    NoWorkspace,
+    #[error("this workspace belongs to another user")]
+    NotYours,
+    #[error(
+        "this workspace is of auth mode {mode}: reach it at /workspaces/{name}{}",
+        dexorder_protocol::MCP_PATH
+    )]
+    OtherWay { mode: &'static str, name: String },
+    #[error("this workspace is of auth mode {mode}: it has no sessions of mode Direct")]
+    NotDirect { mode: &'static str },
+    #[error("as many visitors are here as there is room for: try again later")]
+    VisitorsFull,
+    #[error(
+        "no visitor was named: begin with a request such as initialize or server/discover, or POST to /public/visitors"
+    )]
+    NoVisitor,
     #[error("the body is over the limit of {0} bytes")]
     TooLarge(usize),
     #[error("the body did not arrive within {0} s")]
@@ -77,14 +97,21 @@ impl Refusal {
         match self {
             Self::Auth(AuthError::Token(TokenError::KeysUnavailable)) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Auth(_) => StatusCode::UNAUTHORIZED,
-            Self::Origin | Self::Obstacle(Obstacle::Refused { forbidden: true, .. }) => StatusCode::FORBIDDEN,
-            Self::NotFound | Self::NoSession => StatusCode::NOT_FOUND,
-            Self::Method | Self::SessionStays => StatusCode::METHOD_NOT_ALLOWED,
+            Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::Origin
+            | Self::NotYours
+            | Self::OtherWay { .. }
+            | Self::NotDirect { .. }
+            | Self::Obstacle(Obstacle::Refused { forbidden: true, .. }) => StatusCode::FORBIDDEN,
+            Self::NotFound | Self::NoSession | Self::NoWorkspace => StatusCode::NOT_FOUND,
+            Self::Method(_) | Self::SessionStays => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
-            Self::BodyBroken | Self::DoubledHeader(_) | Self::NoJson(_) | Self::NoMessage(_) => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::BodyBroken
+            | Self::DoubledHeader(_)
+            | Self::NoJson(_)
+            | Self::NoMessage(_)
+            | Self::NoVisitor => StatusCode::BAD_REQUEST,
             Self::ContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::NotAcceptable(_) => StatusCode::NOT_ACCEPTABLE,
             Self::Api(ApiError::NameTaken(_)) => StatusCode::CONFLICT,
@@ -93,6 +120,7 @@ impl Refusal {
             | Self::Late { .. }
             | Self::Api(_)
             | Self::IdentityRefused
+            | Self::VisitorsFull
             | Self::Signing => StatusCode::SERVICE_UNAVAILABLE,
             Self::BrokeOff => StatusCode::BAD_GATEWAY,
         }
@@ -105,8 +133,13 @@ impl Refusal {
             | Self::IdentityRefused
             | Self::Signing => Reason::Unavailable,
             Self::Auth(_) => Reason::Unauthenticated,
+            Self::TooMany { .. } | Self::VisitorsFull => Reason::TooManyRequests,
             Self::Origin => Reason::ForbiddenOrigin,
-            Self::NotFound | Self::Method | Self::NoSession | Self::SessionStays => Reason::NotFound,
+            Self::NotYours => Reason::WrongUser,
+            Self::OtherWay { .. } | Self::NotDirect { .. } => Reason::AuthModeNotOffered,
+            Self::NotFound | Self::Method(_) | Self::NoSession | Self::NoWorkspace | Self::SessionStays => {
+                Reason::NotFound
+            }
             Self::TooLarge(_) => Reason::RequestTooLarge,
             Self::BodyTimeout(_)
             | Self::BodyBroken
@@ -114,7 +147,8 @@ impl Refusal {
             | Self::NotAcceptable(_)
             | Self::DoubledHeader(_)
             | Self::NoJson(_)
-            | Self::NoMessage(_) => Reason::InvalidRequest,
+            | Self::NoMessage(_)
+            | Self::NoVisitor => Reason::InvalidRequest,
             Self::Obstacle(_) | Self::NotAwake | Self::Api(_) => Reason::WorkspaceRefused,
             Self::Late { .. } => Reason::WorkspaceStarting,
             Self::BrokeOff => Reason::AgentUnavailable,
@@ -130,13 +164,14 @@ impl Refusal {
     }
 
     /// Seconds after which it may be worth a new try, if time alone can help.
-    const fn retry_after(&self) -> Option<u8> {
+    const fn retry_after(&self) -> Option<u16> {
         match self {
+            Self::TooMany { seconds, .. } => Some(*seconds),
             Self::Auth(AuthError::Token(TokenError::KeysUnavailable))
             | Self::Late { .. }
             | Self::Api(ApiError::Unavailable(_)) => Some(2),
             Self::IdentityRefused | Self::Signing => Some(1),
-            Self::NotAwake => Some(30),
+            Self::NotAwake | Self::VisitorsFull => Some(30),
             _ => None,
         }
     }
@@ -163,7 +198,7 @@ impl Refusal {
         map.insert(HeaderName::from_static(headers::REASON), HeaderValue::from_static(reason.as_str()));
         map.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(seconds) = self.retry_after() {
-            map.insert(RETRY_AFTER, HeaderValue::from(u16::from(seconds)));
+            map.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         if let Self::Auth(error) = self
             && let Some(challenge) = challenge(*error, metadata)
@@ -171,7 +206,7 @@ impl Refusal {
             map.insert(WWW_AUTHENTICATE, challenge);
         }
         match self {
-            Self::Method => drop(map.insert(ALLOW, HeaderValue::from_static(METHODS))),
+            Self::Method(methods) => drop(map.insert(ALLOW, HeaderValue::from_static(methods))),
             Self::SessionStays => drop(map.insert(ALLOW, HeaderValue::from_static("POST, GET"))),
             _ => {}
         }
@@ -183,6 +218,8 @@ impl Refusal {
 fn challenge(error: AuthError, metadata: &str) -> Option<HeaderValue> {
     let text = match error {
         AuthError::Token(TokenError::KeysUnavailable) => return None,
+        // Nothing that a login could help with.
+        AuthError::Visitor(_) => "Visitor".to_owned(),
         AuthError::Missing => format!("Bearer resource_metadata=\"{metadata}\""),
         error => format!(
             "Bearer error=\"invalid_token\", error_description=\"{error}\", resource_metadata=\"{metadata}\""

@@ -6,20 +6,26 @@ use std::time::Duration;
 
 use axum::Router;
 use dexorder_oidc::FetchError;
+use http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use kube::Client;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tower::util::MapRequest;
 
 use crate::app::{self, App};
 use crate::chat::WebError;
 use crate::config::Config;
 use crate::identity::SignerError;
+use crate::limits::Peer;
 use crate::management;
+use crate::tls::{Tls, TlsError};
 
 /// A client that sends no complete request head within this time is left. Longer than load balancers keep unused
 /// connections, so that it's not the gateway that closes one just when it is used again.
@@ -39,6 +45,9 @@ pub enum StartError {
     /// The chat's model or a server of its tools can't be used.
     #[error(transparent)]
     Web(#[from] WebError),
+    /// TLS can't be spoken.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// A port can't be opened.
     #[error("can't listen on {address}: {source}")]
     Listen {
@@ -85,17 +94,29 @@ pub async fn start(config: Config, client: Client) -> Result<Running, StartError
     let shutdown = CancellationToken::new();
     let (listen, management_listen) = (config.listen, config.management_listen);
     let grace = config.shutdown_timeout;
+    let tls = match config.tls_folder.clone() {
+        Some(folder) => Some(Tls::new(folder).await?),
+        None => None,
+    };
     let app = Arc::new(App::new(config, client, shutdown.clone()).await?);
     let (listener, address) = open(listen).await?;
     let (management, management_address) = open(management_listen).await?;
     tracing::info!(%address, %management_address, "serving");
     let background = tokio::spawn({
-        let app = Arc::clone(&app);
-        async move { app.background().await }
+        let (app, tls) = (Arc::clone(&app), tls.clone());
+        async move {
+            let follow_certificate = async {
+                if let Some(tls) = &tls {
+                    tls.follow().await;
+                }
+            };
+            tokio::join!(app.background(), follow_certificate);
+        }
     });
     let managed = tokio::spawn(serve(
         management,
         management::router(Arc::clone(&app)),
+        None,
         CancellationToken::new(),
         grace,
     ));
@@ -106,7 +127,7 @@ pub async fn start(config: Config, client: Client) -> Result<Running, StartError
             app.chat.stop(grace).await;
         }
     });
-    let served = tokio::spawn(serve(listener, app::router(app), shutdown.clone(), grace));
+    let served = tokio::spawn(serve(listener, app::router(app), tls, shutdown.clone(), grace));
     Ok(Running { address, management_address, shutdown, served, managed, background, turns })
 }
 
@@ -118,7 +139,13 @@ async fn open(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartErr
 }
 
 /// Serves until the token is cancelled and what ran then has ended, or the grace is over.
-async fn serve(listener: TcpListener, router: Router, stop: CancellationToken, grace: Duration) {
+async fn serve(
+    listener: TcpListener,
+    router: Router,
+    tls: Option<Tls>,
+    stop: CancellationToken,
+    grace: Duration,
+) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
     let connections = GracefulShutdown::new();
@@ -127,8 +154,8 @@ async fn serve(listener: TcpListener, router: Router, stop: CancellationToken, g
             () = stop.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok((stream, address)) => (stream, Peer(address.ip())),
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -139,11 +166,16 @@ async fn serve(listener: TcpListener, router: Router, stop: CancellationToken, g
             // The client has left already.
             continue;
         }
-        let service = TowerToHyperService::new(router.clone());
-        let connection = connections.watch(http.serve_connection(TokioIo::new(stream), service));
+        let (http, router, tls) = (http.clone(), router.clone(), tls.clone());
+        // It counts as open before the handshake, so that a shutdown waits for what it brings.
+        let watcher = connections.watcher();
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection ended early");
+            let Some(tls) = tls else {
+                return hold(&http, stream, router, peer, watcher).await;
+            };
+            match tls.accept(stream).await {
+                Ok(stream) => hold(&http, stream, router, peer, watcher).await,
+                Err(error) => tracing::debug!(%error, "a client spoke no TLS that can be understood"),
             }
         });
     }
@@ -151,5 +183,22 @@ async fn serve(listener: TcpListener, router: Router, stop: CancellationToken, g
     let running = connections.count();
     if tokio::time::timeout(grace, connections.shutdown()).await.is_err() {
         tracing::warn!(running, "requests were cut off at the end of the shutdown");
+    }
+}
+
+/// Serves one connection to its end.
+async fn hold(
+    http: &http1::Builder,
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    router: Router,
+    peer: Peer,
+    watcher: Watcher,
+) {
+    let service = TowerToHyperService::new(MapRequest::new(router, move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        request
+    }));
+    if let Err(error) = watcher.watch(http.serve_connection(TokioIo::new(stream), service)).await {
+        tracing::debug!(%error, "a connection ended early");
     }
 }

@@ -40,5 +40,7 @@ load_images() {
 
 gateway_settings() {
   GATEWAY_URL=http://127.0.0.1:30080
-  printf 'gateway: {service: {type: NodePort, nodePort: 30080}}\n' >"$LOCAL/service-values.yaml"
+  # Only this machine reaches it, so whoever does may say where a request comes from.
+  printf 'gateway: {service: {type: NodePort, nodePort: 30080}, limits: {trustedProxies: ["10.0.0.0/8", "127.0.0.0/8", "172.16.0.0/12"]}}\n' \
+    >"$LOCAL/service-values.yaml"
 }

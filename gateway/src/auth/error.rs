@@ -2,6 +2,9 @@
 
 use dexorder_oidc::TokenError;
 
+use super::ApiKeyError;
+use crate::visitors::VisitorError;
+
 /// A refusal of a request's credential. The texts are for the client: they hold nothing of the credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub(crate) enum AuthError {
@@ -11,6 +14,12 @@ pub(crate) enum AuthError {
     Header,
     #[error("{0}")]
     Token(#[from] TokenError),
+    #[error("{0}")]
+    Key(#[from] ApiKeyError),
+    #[error("{0}")]
+    Visitor(#[from] VisitorError),
+    #[error("the credential stands for a user ID that the platform keeps for itself")]
+    Reserved,
 }
 
 impl AuthError {
@@ -20,6 +29,9 @@ impl AuthError {
             Self::Missing => "missing",
             Self::Header => "header",
             Self::Token(error) => error.label(),
+            Self::Key(error) => error.label(),
+            Self::Visitor(error) => error.label(),
+            Self::Reserved => "reserved",
         }
     }
 }

@@ -1,10 +1,17 @@
-//! Who sends a request: bearer tokens of OpenID issuers, checked with the issuers' keys.
+//! Who sends a request: bearer tokens of OpenID issuers, checked with the issuers' keys, and API keys.
 
+mod api_keys;
 mod error;
+mod user_id;
+
+use std::path::PathBuf;
 
 use dexorder_oidc::{FetchError, IssuerConfig, Verifier};
 use http::{HeaderMap, header};
 
+use api_keys::ApiKeys;
+pub(crate) use api_keys::{ApiKeyError, PREFIX};
+pub use api_keys::{Entry, NewKey, NewKeyError};
 pub(crate) use error::AuthError;
 
 use crate::clock;
@@ -15,25 +22,42 @@ const REMEMBERED: usize = 10_000;
 /// Checks the credentials of requests.
 pub(crate) struct Authenticator {
     tokens: Verifier,
+    keys: ApiKeys,
 }
 
 impl Authenticator {
-    pub(crate) async fn new(issuers: &[IssuerConfig]) -> Result<Self, FetchError> {
-        Ok(Self { tokens: Verifier::new(issuers, REMEMBERED).await? })
+    pub(crate) async fn new(
+        issuers: &[IssuerConfig],
+        api_keys_folder: Option<PathBuf>,
+    ) -> Result<Self, FetchError> {
+        let tokens = Verifier::new(issuers, REMEMBERED).await?;
+        Ok(Self { tokens, keys: ApiKeys::new(api_keys_folder).await })
     }
 
-    /// Keeps the issuers' keys fresh, for ever.
+    /// Keeps the issuers' keys and the API keys fresh, for ever.
     pub(crate) async fn keep_keys_fresh(&self) {
-        self.tokens.keep_keys_fresh().await;
+        tokio::join!(self.tokens.keep_keys_fresh(), self.keys.follow());
     }
 
-    /// The user that a request's bearer token stands for.
+    /// How many API keys are known.
+    pub(crate) fn api_keys(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// The user that a request's bearer token or API key stands for.
     pub(crate) async fn authenticate(&self, headers: &HeaderMap) -> Result<String, AuthError> {
-        Ok(self.tokens.verify(bearer(headers)?, clock::seconds()).await?.user)
+        let (credential, now) = (bearer(headers)?, clock::seconds());
+        let user = if credential.starts_with(PREFIX) {
+            self.keys.verify(credential, now)?
+        } else {
+            self.tokens.verify(credential, now).await?.user
+        };
+        if user_id::is_reserved(&user) { Err(AuthError::Reserved) } else { Ok(user) }
     }
 }
 
-fn bearer(headers: &HeaderMap) -> Result<&str, AuthError> {
+/// The credential of the one `Authorization` header.
+pub(crate) fn bearer(headers: &HeaderMap) -> Result<&str, AuthError> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let value = values.next().ok_or(AuthError::Missing)?;
     if values.next().is_some() {

@@ -18,7 +18,7 @@ pub(crate) const TOOLS: &str = "tools/list";
 
 /// The memory of the workspace as it runs now. The first turn at a pod begins to listen.
 pub(crate) fn memory(workspace: &UserWorkspace) -> Arc<Memory> {
-    let current = workspace.app.workspaces.current(&workspace.user);
+    let current = workspace.app.workspaces.of_user(&workspace.user);
     let pod = current.and_then(|workspace| workspace.pod_uid.clone()).unwrap_or_default();
     let (memory, new) = workspace.app.chat.cache.memory(&workspace.user, &pod);
     if new {

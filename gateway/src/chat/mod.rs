@@ -28,6 +28,7 @@ mod workspace;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -135,7 +136,7 @@ impl Drop for Turning {
 }
 
 /// Begins a turn. It goes on by itself until its end is saved; dropping the events interrupts it.
-fn begin(app: &Arc<App>, question: Question) -> Result<Events, ChatError> {
+fn begin(app: &Arc<App>, question: Question, from: IpAddr) -> Result<Events, ChatError> {
     if let Some(asked) = &question.model
         && *asked != DEFAULT_MODEL
         && *asked != model_of(app, &question.user).name
@@ -144,14 +145,14 @@ fn begin(app: &Arc<App>, question: Question) -> Result<Events, ChatError> {
     }
     let turning = app.chat.take(&question, app.config.chat.max_turns)?;
     let (sender, events) = event::channel();
-    app.chat.tasks.spawn(turn::run(Arc::clone(app), question, sender, turning));
+    app.chat.tasks.spawn(turn::run(Arc::clone(app), question, from, sender, turning));
     Ok(events)
 }
 
 /// The model of a user's tier. A user without workspace will get one of the default tier.
 fn model_of<'a>(app: &'a App, user: &str) -> &'a ModelConfig {
     let config = &app.config.chat;
-    let workspace = app.workspaces.current(user);
+    let workspace = app.workspaces.of_user(user);
     let tier = workspace.as_ref().map_or(&app.config.defaults.tier, |workspace| &workspace.tier);
     config.tiers.get(tier).unwrap_or(&config.model)
 }

@@ -76,7 +76,7 @@ impl Platform {
 }
 
 fn status(workspace: &UserWorkspace) -> Value {
-    let Some(known) = workspace.app.workspaces.current(&workspace.user) else {
+    let Some(known) = workspace.app.workspaces.of_user(&workspace.user) else {
         return json!({"state": "Missing"});
     };
     let ready = known.ready.as_ref();
@@ -96,7 +96,7 @@ async fn keep_awake(workspace: &UserWorkspace, minutes: &Value) -> Result<Value,
     let most = app.config.chat.keep_awake_minutes();
     let minutes = minutes.as_u64().filter(|minutes| (1..=most).contains(minutes));
     let minutes = minutes.ok_or_else(|| format!("{MINUTES} must be a whole number from 1 to {most}"))?;
-    let known = app.workspaces.current(&workspace.user).ok_or("there is no workspace yet")?;
+    let known = app.workspaces.of_user(&workspace.user).ok_or("there is no workspace yet")?;
     let wanted = i64::try_from(minutes).map(SignedDuration::from_mins).unwrap_or_default();
     let until = Timestamp::now().checked_add(wanted).map_err(|_| "that is too far away".to_owned())?;
     let kept = app.workspaces.keep_awake(&known.name, until).await.map_err(|error| error.to_string())?;

@@ -1,5 +1,6 @@
 //! The routes of the chat under `/v1`. A request passes in this order: origin, token, body, turn.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -7,7 +8,7 @@ use axum::extract::{Path, Query, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -22,11 +23,18 @@ use super::turn::Question;
 use super::workspace::UserWorkspace;
 use super::{DEFAULT_MODEL, ag_ui, begin, conversations, model_of, request};
 use crate::app::App;
+use crate::limits::Client;
 use crate::mcp;
 use crate::metrics::Outcome;
-use crate::refusal::Refusal;
+use crate::refusal::{METHODS, Refusal};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Who asks.
+struct Asker {
+    user: String,
+    from: IpAddr,
+}
 
 type Answer = Result<Response, ChatError>;
 
@@ -43,14 +51,17 @@ pub(crate) fn routes(app: &Arc<App>) -> Router<Arc<App>> {
 }
 
 /// What all requests have in common: who may call from a web page, a number, and a count.
-async fn around(State(app): State<Arc<App>>, request: Request<Body>, next: Next) -> Response {
+async fn around(State(app): State<Arc<App>>, mut request: Request<Body>, next: Next) -> Response {
     let number = app.next_request_id();
     let method = request.method().clone();
     let page = mcp::origin::check(request.headers(), &app.config.allowed_origins);
-    let mut response = match page.clone() {
+    let from = app.limits.origin(request.extensions(), request.headers());
+    request.extensions_mut().insert(Client(from));
+    let counted = page.clone().and_then(|page| app.limits.request(from, &app.metrics).map(|()| page));
+    let mut response = match counted {
         Ok(Some(_)) if method == Method::OPTIONS => mcp::origin::preflight(request.headers()),
         Ok(_) => next.run(request).await,
-        Err(refusal) => ChatError::from(refusal).response(&app.metadata_url),
+        Err(refusal) => respond(&app, &method, Err(refusal.into())),
     };
     if let Ok(Some(origin)) = page {
         mcp::origin::permit(response.headers_mut(), origin);
@@ -85,36 +96,43 @@ fn respond(app: &App, method: &Method, answer: Answer) -> Response {
     }
 }
 
-async fn authenticate(app: &App, headers: &HeaderMap) -> Result<String, ChatError> {
-    Ok(app.auth.authenticate(headers).await.map_err(Refusal::Auth)?)
+/// The user who asks, and where from.
+async fn authenticate(app: &App, headers: &HeaderMap, from: Client) -> Result<Asker, ChatError> {
+    let way = mcp::way::by_user(app, headers, from.0).await?;
+    Ok(Asker { user: way.subject, from: from.0 })
 }
 
-/// The user and the body of a POST.
+/// Who sends a POST, and its body.
 async fn checked<T: DeserializeOwned>(
     app: &App,
+    from: Client,
     request: Request<Body>,
-) -> Result<(String, HeaderMap, T), ChatError> {
+) -> Result<(Asker, HeaderMap, T), ChatError> {
     let (parts, body) = request.into_parts();
-    let user = authenticate(app, &parts.headers).await?;
+    let asker = authenticate(app, &parts.headers, from).await?;
     let bytes = mcp::read_body(&parts.headers, body, app.config.body_limit).await?;
     let body = serde_json::from_slice(&bytes).map_err(|error| ChatError::Request {
         message: format!("the body can't be used: {error}"),
         param: None,
     })?;
-    Ok((user, parts.headers, body))
+    Ok((asker, parts.headers, body))
 }
 
-async fn complete(State(app): State<Arc<App>>, request: Request<Body>) -> Response {
+async fn complete(
+    State(app): State<Arc<App>>,
+    Extension(from): Extension<Client>,
+    request: Request<Body>,
+) -> Response {
     let answer = async {
-        let (user, headers, body) = checked::<Completion>(&app, request).await?;
+        let (asker, headers, body) = checked::<Completion>(&app, from, request).await?;
         let (streams, with_usage) = (body.stream == Some(true), body.wants_usage());
-        let question = body.question(user, &headers)?;
+        let question = body.question(asker.user, &headers)?;
         let head = Head {
             turn: question.turn.clone(),
             conversation: question.conversation.clone(),
             model: model_of(&app, &question.user).name.clone(),
         };
-        let events = begin(&app, question)?;
+        let events = begin(&app, question, asker.from)?;
         if streams {
             let conversation = head.conversation.clone();
             open(&app, events, Chunks::new(head, with_usage), &conversation).await
@@ -126,14 +144,18 @@ async fn complete(State(app): State<Arc<App>>, request: Request<Body>) -> Respon
     respond(&app, &Method::POST, answer)
 }
 
-async fn events(State(app): State<Arc<App>>, request: Request<Body>) -> Response {
+async fn events(
+    State(app): State<Arc<App>>,
+    Extension(from): Extension<Client>,
+    request: Request<Body>,
+) -> Response {
     let answer = async {
-        let (user, headers, body) = checked::<Run>(&app, request).await?;
-        let question: Question = body.question(user, &headers)?;
+        let (asker, headers, body) = checked::<Run>(&app, from, request).await?;
+        let question: Question = body.question(asker.user, &headers)?;
         let conversation = question.conversation.clone();
         let model = model_of(&app, &question.user).name.clone();
         let writer = ag_ui::Writing { thread: conversation.clone(), id: body.id, model };
-        let events = begin(&app, question)?;
+        let events = begin(&app, question, asker.from)?;
         open(&app, events, writer, &conversation).await
     };
     let answer = answer.await;
@@ -149,24 +171,32 @@ async fn open(app: &App, mut events: Events, writer: impl Writer, conversation: 
     }
 }
 
-async fn models(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
-    let answer = authenticate(&app, &headers).await.map(|user| {
+async fn models(
+    State(app): State<Arc<App>>,
+    Extension(from): Extension<Client>,
+    headers: HeaderMap,
+) -> Response {
+    let answer = authenticate(&app, &headers, from).await.map(|asker| {
         let model = |id: &str| json!({"id": id, "object": "model", "created": 0, "owned_by": "dexorder"});
-        let data: Vec<Value> = [model_of(&app, &user).name.as_str(), DEFAULT_MODEL].map(model).into();
+        let data: Vec<Value> = [model_of(&app, &asker.user).name.as_str(), DEFAULT_MODEL].map(model).into();
         Json(json!({"object": "list", "data": data})).into_response()
     });
     respond(&app, &Method::GET, answer)
 }
 
 /// The caller's workspace.
-async fn workspace(app: &Arc<App>, headers: &HeaderMap) -> Result<UserWorkspace, ChatError> {
-    let user = authenticate(app, headers).await?;
-    Ok(UserWorkspace { app: Arc::clone(app), user })
+async fn workspace(app: &Arc<App>, headers: &HeaderMap, from: Client) -> Result<UserWorkspace, ChatError> {
+    let Asker { user, from } = authenticate(app, headers, from).await?;
+    Ok(UserWorkspace { app: Arc::clone(app), user, from })
 }
 
-async fn list(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
+async fn list(
+    State(app): State<Arc<App>>,
+    Extension(from): Extension<Client>,
+    headers: HeaderMap,
+) -> Response {
     let answer = async {
-        let workspace = workspace(&app, &headers).await?;
+        let workspace = workspace(&app, &headers, from).await?;
         Ok(Json(conversations::list(&workspace).await?).into_response())
     };
     let answer = answer.await;
@@ -182,10 +212,11 @@ async fn read(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
     Query(reading): Query<Reading>,
+    Extension(from): Extension<Client>,
     headers: HeaderMap,
 ) -> Response {
     let answer = async {
-        let workspace = workspace(&app, &headers).await?;
+        let workspace = workspace(&app, &headers, from).await?;
         let id = request::conversation(Some(id), "id")?;
         let last = reading.last.unwrap_or(1000).clamp(1, 10_000);
         Ok(Json(conversations::read(&workspace, &id, last).await?).into_response())
@@ -194,9 +225,14 @@ async fn read(
     respond(&app, &Method::GET, answer)
 }
 
-async fn delete(State(app): State<Arc<App>>, Path(id): Path<String>, headers: HeaderMap) -> Response {
+async fn delete(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    Extension(from): Extension<Client>,
+    headers: HeaderMap,
+) -> Response {
     let answer = async {
-        let workspace = workspace(&app, &headers).await?;
+        let workspace = workspace(&app, &headers, from).await?;
         let id = request::conversation(Some(id), "id")?;
         Ok(Json(conversations::delete(&workspace, &id).await?).into_response())
     };
@@ -209,5 +245,5 @@ async fn not_found(State(app): State<Arc<App>>) -> Response {
 }
 
 async fn not_allowed(State(app): State<Arc<App>>) -> Response {
-    respond(&app, &Method::GET, Err(Refusal::Method.into()))
+    respond(&app, &Method::GET, Err(Refusal::Method(METHODS).into()))
 }

@@ -1,6 +1,7 @@
 //! One turn: context, model, tools, until the model answers; then the turn is saved, whoever still listens.
 
 use std::fmt::Write;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,9 +51,15 @@ pub(crate) struct Question {
 }
 
 /// Runs a turn to its end and saves it. A client that leaves (the receiver of the events is gone) interrupts it.
-pub(crate) async fn run(app: Arc<App>, question: Question, events: mpsc::Sender<Event>, turning: Turning) {
+pub(crate) async fn run(
+    app: Arc<App>,
+    question: Question,
+    from: IpAddr,
+    events: mpsc::Sender<Event>,
+    turning: Turning,
+) {
     let begun = Instant::now();
-    let workspace = UserWorkspace { app: Arc::clone(&app), user: question.user.clone() };
+    let workspace = UserWorkspace { app: Arc::clone(&app), user: question.user.clone(), from };
     let asked = Message::User(question.text.clone());
     let place = Place {
         workspace: workspace.clone(),

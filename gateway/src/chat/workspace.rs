@@ -1,5 +1,6 @@
 //! MCP requests of the gateway's own to a user's workspace: the newest revision, one POST for each, no session.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use super::listen;
 use super::wire::{McpError, ToolResult, answer, message, streams, tool_result, ttl};
 use crate::app::App;
 use crate::mcp;
+use crate::mcp::way::Way;
 use crate::wake::{Purpose, Tries};
 
 /// A workspace that answers within this time is not worth the news that it is waking.
@@ -24,9 +26,15 @@ const AWAKE: Duration = Duration::from_millis(100);
 pub(crate) struct UserWorkspace {
     pub(crate) app: Arc<App>,
     pub(crate) user: String,
+    /// Where the request that it is about comes from.
+    pub(crate) from: IpAddr,
 }
 
 impl UserWorkspace {
+    fn way(&self) -> Way {
+        Way::of_user(&self.user, self.from)
+    }
+
     /// Wakes the workspace if it must be; `waking` is called if so. Returns how long its first answers may take: a
     /// workspace that is starting takes connections before its agent answers.
     pub(crate) async fn connect(&self, waking: impl AsyncFnOnce(String)) -> Result<Duration, ChatError> {
@@ -34,7 +42,8 @@ impl UserWorkspace {
         let begun = Instant::now();
         let tries = Tries::default();
         let deadline = begun + config.wake_timeout;
-        let connect = self.app.connector.connect(&self.user, &tries, Purpose::Work, deadline);
+        let caller = self.way().caller;
+        let connect = self.app.connector.connect(&caller, &tries, Purpose::Work, deadline);
         tokio::pin!(connect);
         if self.state() == ready::READY
             && let Ok(found) = tokio::time::timeout(AWAKE, &mut connect).await
@@ -48,7 +57,7 @@ impl UserWorkspace {
 
     /// What the workspace is doing: the reason of its `Ready`.
     pub(crate) fn state(&self) -> String {
-        let workspace = self.app.workspaces.current(&self.user);
+        let workspace = self.app.workspaces.of_user(&self.user);
         let known = workspace.as_ref().and_then(|workspace| workspace.ready.as_ref());
         known.map_or(ready::PENDING, |state| &state.reason).to_owned()
     }
@@ -93,7 +102,7 @@ impl UserWorkspace {
     pub(crate) async fn listen(&self, params: Value) -> Result<http::Response<Incoming>, McpError> {
         let (_, headers, body) = message("subscriptions/listen", None, params)?;
         let deadline = Instant::now() + self.app.config.wake_timeout;
-        let response = mcp::send(&self.app, &self.user, Purpose::Listen, headers, body, deadline).await?;
+        let response = mcp::send(&self.app, self.way(), Purpose::Listen, headers, body, deadline).await?;
         if streams(&response) { Ok(response) } else { Err(McpError::Malformed("no stream of changes")) }
     }
 
@@ -118,7 +127,7 @@ impl UserWorkspace {
         let (id, headers, body) = message(method, name, params)?;
         let deadline = Instant::now() + within;
         let answer = timeout_at(deadline, async {
-            let response = mcp::send(&self.app, &self.user, Purpose::Work, headers, body, deadline).await?;
+            let response = mcp::send(&self.app, self.way(), Purpose::Work, headers, body, deadline).await?;
             answer(response, id).await
         });
         answer.await.unwrap_or(Err(McpError::Late))

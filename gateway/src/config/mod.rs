@@ -1,13 +1,17 @@
 //! The gateway's configuration: one YAML file, checked as a whole before anything starts.
 
 mod chat;
+mod limits;
 mod raw;
 mod servers;
 mod values;
+mod visitors;
 
 pub use chat::{ChatConfig, ModelConfig, Provider, TokensParameter};
 pub use dexorder_oidc::{IssuerConfig, KeySource};
+pub use limits::{AnonymousWakes, LimitsConfig, NewWorkspaces, Requests};
 pub use servers::ServerConfig;
+pub use visitors::VisitorsConfig;
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -34,10 +38,18 @@ pub struct Config {
     pub defaults: Defaults,
     /// Who may vouch for users.
     pub issuers: Vec<IssuerConfig>,
+    /// Folder with the entries of the API keys, if any are taken.
+    pub api_keys_folder: Option<PathBuf>,
     /// How long a request waits for its workspace.
     pub wake_timeout: Duration,
     /// The largest request body, in bytes.
     pub body_limit: usize,
+    /// What anybody may cost.
+    pub limits: LimitsConfig,
+    /// Anonymous visitors, if they are served.
+    pub visitors: Option<VisitorsConfig>,
+    /// Folder with the certificate (`tls.crt`) and its key (`tls.key`), if the gateway itself speaks TLS.
+    pub tls_folder: Option<PathBuf>,
     /// Origins of web pages that may call.
     pub allowed_origins: HashSet<String>,
     /// How long running requests may take to end at a shutdown.

@@ -10,11 +10,11 @@ use jsonwebtoken::Algorithm;
 use serde::Deserialize;
 
 use super::chat::RawChat;
-use super::values::{Problems, byte_size, label, origin, public_url};
+use super::limits::RawLimits;
+use super::values::{Problems, label, origin, public_url};
+use super::visitors::RawVisitors;
 use super::{Config, Defaults, IssuerConfig, KeySource};
 
-const MIN_BODY: usize = 1024;
-const MAX_BODY: usize = 64 * 1024 * 1024;
 const MAX_TIMEOUT: Duration = Duration::from_mins(10);
 
 #[derive(Deserialize)]
@@ -31,6 +31,9 @@ pub(super) struct Raw {
     wake: RawWake,
     #[serde(default)]
     limits: RawLimits,
+    #[serde(default)]
+    visitors: RawVisitors,
+    tls: Option<RawTls>,
     #[serde(default)]
     shutdown: RawShutdown,
     #[serde(default)]
@@ -49,7 +52,9 @@ struct RawDefaults {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct RawAuth {
+    #[serde(default)]
     issuers: Vec<RawIssuer>,
+    api_keys_folder: Option<PathBuf>,
 }
 
 #[derive(Deserialize)]
@@ -75,9 +80,9 @@ struct RawWake {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct RawLimits {
-    request_body: String,
+#[serde(deny_unknown_fields)]
+struct RawTls {
+    folder: PathBuf,
 }
 
 #[derive(Deserialize)]
@@ -100,12 +105,6 @@ impl Default for RawWake {
     }
 }
 
-impl Default for RawLimits {
-    fn default() -> Self {
-        Self { request_body: "4MiB".to_owned() }
-    }
-}
-
 impl Default for RawShutdown {
     fn default() -> Self {
         Self { timeout: "50s".to_owned() }
@@ -125,6 +124,8 @@ impl Raw {
             auth,
             wake,
             limits,
+            visitors,
+            tls,
             shutdown,
             allowed_origins,
             chat,
@@ -148,18 +149,16 @@ impl Raw {
         );
         let defaults = defaults.check(&mut problems);
         let resource = format!("{}{}", url.trim_end_matches('/'), dexorder_protocol::MCP_PATH);
+        let api_keys_folder = auth.api_keys_folder.clone();
         let issuers = auth.check(&mut problems, &resource);
         let wake_timeout = timeout(&mut problems, "wake.timeout", &wake.timeout);
-        let body_limit = problems.take(
-            "limits.requestBody",
-            &limits.request_body,
-            "a size from 1KiB to 64MiB, like 4MiB",
-            byte_size(&limits.request_body).filter(|size| (MIN_BODY..=MAX_BODY).contains(size)),
-        );
+        let limits = limits.check(&mut problems);
+        let visitors = visitors.check(&mut problems);
         let shutdown_timeout = timeout(&mut problems, "shutdown.timeout", &shutdown.timeout);
         let allowed_origins = origins(&mut problems, &allowed_origins);
         let chat = chat.check(&mut problems);
         problems.finish(|| {
+            let (limits, body_limit) = limits?;
             Some(Config {
                 listen: listen?,
                 management_listen: management_listen?,
@@ -168,8 +167,12 @@ impl Raw {
                 signing_key_file,
                 defaults: defaults?,
                 issuers,
+                api_keys_folder,
                 wake_timeout: wake_timeout?,
-                body_limit: body_limit?,
+                body_limit,
+                limits,
+                visitors,
+                tls_folder: tls.map(|tls| tls.folder),
                 allowed_origins,
                 shutdown_timeout: shutdown_timeout?,
                 chat: chat?,
@@ -195,8 +198,9 @@ impl RawDefaults {
 
 impl RawAuth {
     fn check(self, problems: &mut Problems, resource: &str) -> Vec<IssuerConfig> {
-        if self.issuers.is_empty() {
-            problems.add("auth.issuers", "is empty: name at least one OpenID issuer, or nobody can log in");
+        if self.issuers.is_empty() && self.api_keys_folder.is_none() {
+            let what = "is empty: name at least one OpenID issuer, or apiKeysFolder, or nobody can log in";
+            problems.add("auth.issuers", what);
         }
         let several = self.issuers.len() > 1;
         let mut known = BTreeSet::new();

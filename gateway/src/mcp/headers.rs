@@ -2,10 +2,13 @@
 //! else a client sends may be a credential. Responses pass except for what is known to end here.
 
 pub(super) use dexorder_protocol::headers::is_event_stream;
-use dexorder_protocol::headers::{PREFIX, essence, mark_event_stream, strip_hop_by_hop, strip_named};
+use dexorder_protocol::headers::{
+    PREFIX, PROOF, SESSION, essence, mark_event_stream, strip_hop_by_hop, strip_named,
+};
 use http::header::{ACCEPT, ACCEPT_LANGUAGE, CONTENT_TYPE, SET_COOKIE, USER_AGENT, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName};
 
+use super::way::Kind;
 use crate::refusal::Refusal;
 
 const FORWARDED: [HeaderName; 8] = [
@@ -20,6 +23,15 @@ const FORWARDED: [HeaderName; 8] = [
 ];
 const MCP_PREFIX: &str = "mcp-";
 
+/// What a client shows to a workspace that knows its users itself: none of it is for this gateway.
+const fn credentials(kind: Kind) -> &'static [&'static str] {
+    match kind {
+        Kind::User => &[],
+        Kind::Public => &[SESSION],
+        Kind::Direct => &["authorization", PROOF],
+    }
+}
+
 /// Headers that decide what a request is: two of them could be read differently by two programs.
 const SINGLE: [&str; 5] =
     ["mcp-protocol-version", "mcp-session-id", "mcp-method", "mcp-name", "content-type"];
@@ -29,13 +41,17 @@ const NOT_FOR_CLIENT: [HeaderName; 2] = [SET_COOKIE, WWW_AUTHENTICATE];
 const CORS_PREFIX: &str = "access-control-";
 
 /// The headers of the request to the sidecar, without the identity.
-pub(super) fn to_sidecar(headers: &HeaderMap) -> Result<HeaderMap, Refusal> {
-    for name in SINGLE {
-        if headers.get_all(name).iter().nth(1).is_some() {
+pub(super) fn to_sidecar(headers: &HeaderMap, kind: Kind) -> Result<HeaderMap, Refusal> {
+    for name in SINGLE.iter().chain(credentials(kind)) {
+        if headers.get_all(*name).iter().nth(1).is_some() {
             return Err(Refusal::DoubledHeader(name));
         }
     }
-    let passes = |name: &HeaderName| name.as_str().starts_with(MCP_PREFIX) || FORWARDED.contains(name);
+    let passes = |name: &HeaderName| {
+        name.as_str().starts_with(MCP_PREFIX)
+            || FORWARDED.contains(name)
+            || credentials(kind).contains(&name.as_str())
+    };
     Ok(headers.iter().filter(|(name, _)| passes(name)).fold(HeaderMap::new(), |mut map, (name, value)| {
         map.append(name, value.clone());
         map
@@ -43,12 +59,15 @@ pub(super) fn to_sidecar(headers: &HeaderMap) -> Result<HeaderMap, Refusal> {
 }
 
 /// Makes the sidecar's headers those of the response to the client.
-pub(super) fn to_client(headers: &mut HeaderMap) {
+pub(super) fn to_client(headers: &mut HeaderMap, kind: Kind) {
     strip_hop_by_hop(headers);
     for name in &NOT_FOR_CLIENT {
         headers.remove(name);
     }
-    strip_named(headers, |name| name.starts_with(PREFIX) || name.starts_with(CORS_PREFIX));
+    let of_session = |name: &str| kind == Kind::Public && name == SESSION;
+    strip_named(headers, |name| {
+        (name.starts_with(PREFIX) && !of_session(name)) || name.starts_with(CORS_PREFIX)
+    });
     mark_event_stream(headers);
 }
 
@@ -135,7 +154,7 @@ mod tests {
             ("mcp-param-symbol", "ETH"),
             ("traceparent", "00-1-2-01"),
         ]);
-        let passed = to_sidecar(&headers).unwrap();
+        let passed = to_sidecar(&headers, Kind::User).unwrap();
         assert_eq!(
             names(&passed),
             ["accept", "content-type", "mcp-param-symbol", "mcp-protocol-version", "traceparent"]
@@ -149,8 +168,35 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers.append(name, HeaderValue::from_static("a"));
             headers.append(name, HeaderValue::from_static("b"));
-            assert!(matches!(to_sidecar(&headers), Err(Refusal::DoubledHeader(told)) if told == name));
+            assert!(
+                matches!(to_sidecar(&headers, Kind::User), Err(Refusal::DoubledHeader(told)) if told == name)
+            );
         }
+    }
+
+    #[test]
+    fn a_workspace_that_knows_its_users_itself_gets_what_they_show_and_no_more() {
+        let all = map(&[
+            ("authorization", "Bearer of-the-workspace"),
+            ("dexorder-proof", "proof"),
+            ("dexorder-session", "session"),
+            ("dexorder-visitor", "visitor"),
+            ("dexorder-identity", "forged"),
+            ("cookie", "a=b"),
+        ]);
+        for (kind, expected) in [
+            (Kind::User, &[][..]),
+            (Kind::Public, &["dexorder-session"]),
+            (Kind::Direct, &["authorization", "dexorder-proof"]),
+        ] {
+            assert_eq!(names(&to_sidecar(&all, kind).unwrap()), expected);
+            let mut answer = map(&[("dexorder-session", "s"), ("dexorder-reason", "r")]);
+            to_client(&mut answer, kind);
+            assert_eq!(answer.contains_key("dexorder-session"), kind == Kind::Public);
+            assert!(!answer.contains_key("dexorder-reason"));
+        }
+        let twice = map(&[("authorization", "Bearer a"), ("authorization", "Bearer b")]);
+        assert!(to_sidecar(&twice, Kind::Direct).is_err());
     }
 
     #[test]
@@ -168,7 +214,7 @@ mod tests {
             ("dexorder-reason", "Draining"),
             ("access-control-allow-origin", "*"),
         ]);
-        to_client(&mut headers);
+        to_client(&mut headers, Kind::User);
         assert_eq!(
             names(&headers),
             ["cache-control", "content-type", "mcp-session-id", "retry-after", "x-accel-buffering", "x-new"]

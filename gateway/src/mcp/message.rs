@@ -20,6 +20,8 @@ pub(super) struct Message {
     pub(super) listens: bool,
     /// It asks for a session.
     pub(super) initializes: bool,
+    /// It is a request, no notification and no answer.
+    pub(super) asks: bool,
 }
 
 #[derive(Deserialize)]
@@ -70,7 +72,8 @@ pub(super) fn read(body: &[u8]) -> Result<Message, Refusal> {
     }
     let is = |method| head.method.as_deref() == Some(method);
     let (listens, initializes) = (is(LISTEN_METHOD), is(INITIALIZE_METHOD) && head.id.is_some());
-    Ok(Message { id: head.id, listens, initializes })
+    let asks = head.method.is_some() && head.id.is_some();
+    Ok(Message { id: head.id, listens, initializes, asks })
 }
 
 fn no_object(text: &str) -> Refusal {
@@ -82,6 +85,7 @@ fn no_object(text: &str) -> Refusal {
 
 #[cfg(test)]
 mod tests {
+    use proptest::strategy::Strategy;
     use serde_json::json;
 
     use super::*;
@@ -148,6 +152,31 @@ mod tests {
             r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"x"}"#,
         ] {
             assert!(matches!(read(body.as_bytes()), Err(Refusal::NoMessage(_))), "{body}");
+        }
+    }
+
+    /// A member of a message, good or bad.
+    fn member() -> impl proptest::strategy::Strategy<Value = String> {
+        let names = vec!["jsonrpc", "id", "method", "params", "result", "error", "x"];
+        let values = vec![r#""2.0""#, "1", "null", "[]", "{}", r#""initialize""#, "true", r#"""#];
+        (proptest::sample::select(names), proptest::sample::select(values))
+            .prop_map(|(name, value)| format!("\"{name}\":{value}"))
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(2000))]
+
+        /// Whatever comes, it is read or refused, and what is read says what it is.
+        #[test]
+        fn any_body_is_read_or_refused(
+            bytes: Vec<u8>,
+            members in proptest::collection::vec(member(), 0..6),
+        ) {
+            let _ = read(&bytes);
+            if let Ok(message) = read(format!("{{{}}}", members.join(",")).as_bytes()) {
+                proptest::prop_assert!(message.asks || !message.initializes);
+                proptest::prop_assert!(message.id.is_none_or(|id| id.is_string() || id.is_number()));
+            }
         }
     }
 }

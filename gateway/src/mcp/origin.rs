@@ -11,8 +11,8 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::refusal::{METHODS, Refusal};
 
-const EXPOSED: &str =
-    "WWW-Authenticate, Mcp-Session-Id, Mcp-Protocol-Version, Retry-After, Dexorder-Reason, X-Request-Id";
+const EXPOSED: &str = "WWW-Authenticate, Mcp-Session-Id, Mcp-Protocol-Version, Retry-After, Dexorder-Reason, \
+                       Dexorder-Session, Dexorder-Visitor, X-Request-Id";
 
 /// The allowed origin of a request, or nothing if it comes from no web page.
 pub(crate) fn check(headers: &HeaderMap, allowed: &HashSet<String>) -> Result<Option<HeaderValue>, Refusal> {

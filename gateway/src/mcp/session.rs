@@ -2,34 +2,25 @@
 //! the user and to the workspace. It holds all that a session is: nothing is kept here, so it is good at every replica,
 //! after a restart, and after the workspace was stopped. If the agent keeps a session of its own, that one's identifier
 //! is inside and never leaves the platform.
+//!
+//! A visitor's identifier has the visitor's credential before it, with a point between: clients of those revisions send
+//! back the identifier and nothing else, and so come back to the same visitor.
 
-use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
-use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::clock;
 use crate::refusal::Refusal;
+use crate::seal::{Ring, SealError, Seals};
+use crate::visitors::Visitor;
 
 /// Carries the identifier.
 pub(super) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 const PROTOCOL_VERSION: &str = "mcp-protocol-version";
 /// From this revision on there are no sessions, and an identifier is ignored.
 const FIRST_WITHOUT_SESSIONS: &[u8] = b"2026-07-28";
-/// Longer ones are none of ours.
-const MOST_CHARACTERS: usize = 1024;
 /// The longest identifier of the agent's own.
 const MOST_OF_AGENT: usize = 512;
-const SALT: &[u8] = b"dexorder gateway session identifiers";
 const FORM: u8 = 1;
-
-/// The key is of no use, or the randomness that sealing takes is missing.
-#[derive(Debug, thiserror::Error)]
-#[error("session identifiers can't be sealed")]
-pub(crate) struct SealError;
-
-/// Seals and opens identifiers. Derived from the signing key, which all replicas share.
-pub(crate) struct SessionKey(RandomizedNonceKey);
 
 /// What an identifier says.
 #[derive(Debug, PartialEq, Eq)]
@@ -50,66 +41,62 @@ pub(super) struct Session {
     pub(super) kept_by_agent: bool,
 }
 
-impl SessionKey {
-    /// The key that belongs to a signing key.
-    pub(crate) fn derive(signing_key: &[u8]) -> Result<Self, SealError> {
-        let mut key = [0; 32];
-        Salt::new(HKDF_SHA256, SALT)
-            .extract(signing_key)
-            .expand(&[&[FORM]], HKDF_SHA256)
-            .and_then(|material| material.fill(&mut key))
-            .and_then(|()| RandomizedNonceKey::new(&AES_256_GCM, &key))
-            .map(Self)
-            .map_err(|_| SealError)
-    }
-
+impl Content {
     /// The identifier of a session of a user in a workspace.
-    fn seal(&self, user: &str, content: &Content) -> Result<HeaderValue, SealError> {
-        let uid = content.workspace_uid.as_bytes();
+    fn seal(&self, user: &str, keys: &Ring) -> Result<String, SealError> {
+        let uid = self.workspace_uid.as_bytes();
         let length = u8::try_from(uid.len()).map_err(|_| SealError)?;
-        let mut text = [&[FORM, length], uid, &content.agent].concat();
-        let nonce = self.0.seal_in_place_append_tag(bound_to(user), &mut text).map_err(|_| SealError)?;
-        let sealed = [&nonce.as_ref()[..], &text].concat();
-        let mut value = HeaderValue::from_str(&URL_SAFE_NO_PAD.encode(sealed)).map_err(|_| SealError)?;
-        value.set_sensitive(true);
-        Ok(value)
+        let text = [&[FORM, length], uid, &self.agent].concat();
+        keys.seal(text, user.as_bytes())
     }
 
     /// What an identifier says, if it was sealed by this gateway for this user.
-    fn open(&self, user: &str, id: &[u8]) -> Option<Content> {
-        if id.len() > MOST_CHARACTERS {
-            return None;
-        }
-        let sealed = URL_SAFE_NO_PAD.decode(id).ok()?;
-        let (nonce, text) = sealed.split_at_checked(NONCE_LEN)?;
-        let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
-        let mut text = text.to_vec();
-        let content = self.0.open_in_place(nonce, bound_to(user), &mut text).ok()?;
+    fn open(id: &[u8], user: &str, keys: &Ring) -> Option<Self> {
+        let content = keys.open(id, user.as_bytes())?;
         let (&[FORM, length], rest) = content.split_first_chunk::<2>()? else {
             return None;
         };
         let (uid, agent) = rest.split_at_checked(usize::from(length))?;
-        Some(Content { workspace_uid: String::from_utf8(uid.to_vec()).ok()?, agent: agent.to_vec() })
+        Some(Self { workspace_uid: String::from_utf8(uid.to_vec()).ok()?, agent: agent.to_vec() })
     }
 }
 
-fn bound_to(user: &str) -> Aad<&[u8]> {
-    Aad::from(user.as_bytes())
+/// The identifier of a request, if its revision has sessions.
+fn id_of(headers: &HeaderMap) -> Option<&HeaderValue> {
+    let without = |version: &HeaderValue| version.as_bytes() >= FIRST_WITHOUT_SESSIONS;
+    headers.get(SESSION_ID).filter(|_| !headers.get(PROTOCOL_VERSION).is_some_and(without))
+}
+
+/// The parts of a visitor's identifier.
+fn parts(id: &[u8]) -> Option<(&[u8], &[u8])> {
+    let point = id.iter().position(|byte| *byte == b'.')?;
+    Some((&id[..point], &id[point + 1..]))
+}
+
+/// The visitor whose session a request belongs to.
+pub(super) fn visitor(headers: &HeaderMap, keys: &Ring) -> Result<Option<Visitor>, Refusal> {
+    let Some(id) = id_of(headers) else {
+        return Ok(None);
+    };
+    let (credential, _) = parts(id.as_bytes()).ok_or(Refusal::NoSession)?;
+    Visitor::open(credential, keys, clock::seconds()).map(Some).map_err(|_| Refusal::NoSession)
 }
 
 /// Takes the client's identifier out of the headers that go on, and puts the agent's own in its place, if there is one.
+/// `visits`: it is a visitor's.
 pub(super) fn enter(
     headers: &mut HeaderMap,
     user: &str,
-    key: &SessionKey,
+    visits: bool,
+    keys: &Ring,
 ) -> Result<Option<Session>, Refusal> {
-    let Some(id) = headers.remove(SESSION_ID) else {
+    let id = id_of(headers).cloned();
+    headers.remove(SESSION_ID);
+    let Some(id) = id else {
         return Ok(None);
     };
-    if headers.get(PROTOCOL_VERSION).is_some_and(|version| version.as_bytes() >= FIRST_WITHOUT_SESSIONS) {
-        return Ok(None);
-    }
-    let content = key.open(user, id.as_bytes()).ok_or(Refusal::NoSession)?;
+    let own = if visits { parts(id.as_bytes()).map(|(_, own)| own) } else { Some(id.as_bytes()) };
+    let content = own.and_then(|own| Content::open(own, user, keys)).ok_or(Refusal::NoSession)?;
     let kept_by_agent = !content.agent.is_empty();
     if kept_by_agent {
         let agent = HeaderValue::from_bytes(&content.agent).map_err(|_| Refusal::NoSession)?;
@@ -130,24 +117,37 @@ pub(super) fn leave(headers: &mut HeaderMap, session: Option<&Session>) {
 pub(super) fn begin(
     headers: &mut HeaderMap,
     user: &str,
+    visitor: Option<&Visitor>,
     workspace_uid: &str,
-    key: &SessionKey,
+    keys: &Seals,
 ) -> Result<(), SealError> {
     let agent = headers.remove(SESSION_ID).map(|id| id.as_bytes().to_vec()).unwrap_or_default();
     if agent.len() > MOST_OF_AGENT {
         return Err(SealError);
     }
-    let content = Content { workspace_uid: workspace_uid.to_owned(), agent };
-    headers.insert(SESSION_ID, key.seal(user, &content)?);
+    let mut id = Content { workspace_uid: workspace_uid.to_owned(), agent }.seal(user, &keys.sessions)?;
+    if let Some(visitor) = visitor {
+        id = format!("{}.{id}", visitor.seal(&keys.visitors)?);
+    }
+    let mut value = HeaderValue::from_str(&id).map_err(|_| SealError)?;
+    value.set_sensitive(true);
+    headers.insert(SESSION_ID, value);
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
     use super::*;
 
-    fn key(text: &str) -> SessionKey {
-        SessionKey::derive(text.as_bytes()).unwrap()
+    fn seals(text: &str) -> Seals {
+        Seals::derive(&[text]).unwrap()
+    }
+
+    fn key(text: &str) -> Ring {
+        seals(text).sessions
     }
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
@@ -162,12 +162,12 @@ mod tests {
         if let Some(agent) = agent {
             response.insert(SESSION_ID, HeaderValue::from_static(agent));
         }
-        begin(&mut response, user, "uid-1", &key("a")).unwrap();
+        begin(&mut response, user, None, "uid-1", &seals("a")).unwrap();
         response[SESSION_ID].to_str().unwrap().to_owned()
     }
 
-    fn entered(user: &str, id: &str, key: &SessionKey) -> Result<Option<Session>, Refusal> {
-        enter(&mut headers(&[("mcp-session-id", id)]), user, key)
+    fn entered(user: &str, id: &str, keys: &Ring) -> Result<Option<Session>, Refusal> {
+        enter(&mut headers(&[("mcp-session-id", id)]), user, false, keys)
     }
 
     #[test]
@@ -184,7 +184,7 @@ mod tests {
         let id = issued("trader1", Some("of-the-agent"));
         assert!(!String::from_utf8_lossy(&URL_SAFE_NO_PAD.decode(&id).unwrap()).contains("agent"));
         let mut request = headers(&[("mcp-session-id", &id), ("mcp-protocol-version", "2025-11-25")]);
-        let session = enter(&mut request, "trader1", &key("a")).unwrap().unwrap();
+        let session = enter(&mut request, "trader1", false, &key("a")).unwrap().unwrap();
         assert!(session.kept_by_agent);
         assert_eq!(request[SESSION_ID], "of-the-agent");
         let mut response = headers(&[("mcp-session-id", "of-the-agent")]);
@@ -198,8 +198,8 @@ mod tests {
     #[test]
     fn an_identifier_of_another_user_or_key_and_a_changed_one_are_unknown() {
         let id = issued("trader1", None);
-        let refused = |user, id: &str, key: &SessionKey| {
-            assert!(matches!(entered(user, id, key), Err(Refusal::NoSession)), "{id}");
+        let refused = |user, id: &str, keys: &Ring| {
+            assert!(matches!(entered(user, id, keys), Err(Refusal::NoSession)), "{id}");
         };
         refused("trader2", &id, &key("a"));
         refused("trader1", &id, &key("b"));
@@ -220,16 +220,61 @@ mod tests {
     #[test]
     fn a_revision_without_sessions_ignores_the_identifier() {
         let mut request = headers(&[("mcp-session-id", "anything"), ("mcp-protocol-version", "2026-07-28")]);
-        assert!(enter(&mut request, "trader1", &key("a")).unwrap().is_none());
+        assert!(enter(&mut request, "trader1", false, &key("a")).unwrap().is_none());
         assert!(!request.contains_key(SESSION_ID));
     }
 
     #[test]
     fn an_agent_can_not_make_the_identifier_too_long() {
         let long = "x".repeat(MOST_OF_AGENT + 1);
-        assert!(begin(&mut headers(&[("mcp-session-id", &long)]), "u", "uid", &key("a")).is_err());
+        assert!(begin(&mut headers(&[("mcp-session-id", &long)]), "u", None, "uid", &seals("a")).is_err());
         let mut longest = headers(&[("mcp-session-id", &long[1..])]);
-        begin(&mut longest, "u", &"u".repeat(36), &key("a")).unwrap();
-        assert!(longest[SESSION_ID].len() <= MOST_CHARACTERS);
+        begin(&mut longest, "u", None, &"u".repeat(36), &seals("a")).unwrap();
+        assert!(longest[SESSION_ID].len() <= 1024);
+    }
+
+    #[test]
+    fn a_visitors_identifier_says_who_the_visitor_is() {
+        let (seals, clock) = (seals("a"), clock::seconds());
+        let (own, other) = (Visitor::make(clock + 60).unwrap(), Visitor::make(clock + 60).unwrap());
+        let id_of = |visitor: &Visitor| {
+            let mut response = HeaderMap::new();
+            begin(&mut response, &visitor.user(), Some(visitor), "uid-1", &seals).unwrap();
+            response[SESSION_ID].to_str().unwrap().to_owned()
+        };
+        let (id, of_other) = (id_of(&own), id_of(&other));
+        let request = |id: &str| headers(&[("mcp-session-id", id)]);
+        assert_eq!(visitor(&request(&id), &seals.visitors).unwrap().as_ref(), Some(&own));
+        let entered = enter(&mut request(&id), &own.user(), true, &seals.sessions).unwrap();
+        assert_eq!(entered.unwrap().workspace_uid, "uid-1");
+        // The one visitor's name before the other's session.
+        let mixed = format!("{}.{}", id.split_once('.').unwrap().0, of_other.split_once('.').unwrap().1);
+        assert!(enter(&mut request(&mixed), &own.user(), true, &seals.sessions).is_err());
+        assert!(enter(&mut request(&id), &own.user(), false, &seals.sessions).is_err());
+        for foreign in ["", ".", "x.y", id.split_once('.').unwrap().1] {
+            assert!(visitor(&request(foreign), &seals.visitors).is_err(), "{foreign}");
+        }
+        let newest = headers(&[("mcp-session-id", "any"), ("mcp-protocol-version", "2026-07-28")]);
+        assert!(visitor(&newest, &seals.visitors).unwrap().is_none());
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn what_was_not_sealed_here_is_no_session(id in "[!-~]{0,200}", user in ".{0,20}") {
+            for visits in [false, true] {
+                let entered = enter(&mut headers(&[("mcp-session-id", &id)]), &user, visits, &key("a"));
+                proptest::prop_assert!(matches!(entered, Err(Refusal::NoSession)));
+            }
+            proptest::prop_assert!(visitor(&headers(&[("mcp-session-id", &id)]), &key("a")).is_err());
+        }
+
+        #[test]
+        fn a_session_reads_back_as_it_was_sealed(user in ".{1,100}", uid in "[0-9a-f-]{0,36}", agent in "[!-~]{0,512}") {
+            let content = Content { workspace_uid: uid, agent: agent.into_bytes() };
+            let sealed = content.seal(&user, &key("a")).unwrap();
+            proptest::prop_assert_eq!(Content::open(sealed.as_bytes(), &user, &key("a")), Some(content));
+        }
     }
 }

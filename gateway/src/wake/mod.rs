@@ -1,22 +1,25 @@
-//! From a user to a pod that answers: finds or creates the workspace, wakes it, and waits until its sidecar takes
-//! connections. However many requests wait for one user, one connect runs.
+//! From a user or a workspace's name to a pod that answers: finds or creates the workspace, wakes it, and waits until
+//! its sidecar takes connections. However many requests wait for one workspace, one connect runs.
 
 mod decision;
 mod dial;
 mod flights;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use dexorder_crds::condition::ready;
+use dexorder_protocol::identity::VISITOR_PREFIX;
 use tokio::time::{Instant, sleep, timeout_at};
 
 pub(crate) use decision::{Obstacle, Pod, Trouble};
 pub(crate) use dial::CONNECT_TIMEOUT;
 
+use crate::limits::Limits;
 use crate::metrics::{Metrics, WakeResult, WriteKind};
 use crate::refusal::Refusal;
-use crate::workspaces::{ApiError, Created, Workspace, Workspaces};
+use crate::workspaces::{ApiError, Created, Target, Workspace, Workspaces};
 use decision::{Decision, decide};
 use flights::Flights;
 
@@ -31,6 +34,17 @@ pub(crate) enum Purpose {
     Work,
     /// To hear of what happens: a stopped workspace stays stopped, or an open client would keep it awake for ever.
     Listen,
+}
+
+/// Who wants a workspace.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    /// Which one.
+    pub(crate) target: Target,
+    /// Where the request comes from.
+    pub(crate) from: IpAddr,
+    /// Whether the gateway knows a user behind it. If not, starts are limited.
+    pub(crate) known: bool,
 }
 
 /// What a request knows from its earlier tries.
@@ -53,31 +67,33 @@ impl Tries {
 
 type Outcome = Result<Pod, Refusal>;
 
-/// Finds pods for users.
+/// Finds pods.
 pub(crate) struct Connector {
     inner: Arc<Inner>,
-    flights: Flights<(String, Tries), Outcome>,
+    flights: Flights<(Target, Tries), Outcome>,
 }
 
 struct Inner {
     workspaces: Arc<Workspaces>,
+    limits: Arc<Limits>,
     metrics: Arc<Metrics>,
 }
 
 impl Connector {
-    pub(crate) fn new(workspaces: Arc<Workspaces>, metrics: Arc<Metrics>) -> Self {
-        Self { inner: Arc::new(Inner { workspaces, metrics }), flights: Flights::new() }
+    pub(crate) fn new(workspaces: Arc<Workspaces>, limits: Arc<Limits>, metrics: Arc<Metrics>) -> Self {
+        Self { inner: Arc::new(Inner { workspaces, limits, metrics }), flights: Flights::new() }
     }
 
-    /// A pod of the user's workspace that takes connections, by the deadline.
+    /// A pod of the workspace that takes connections, by the deadline.
     pub(crate) async fn connect(
         &self,
-        user: &str,
+        caller: &Caller,
         tries: &Tries,
         purpose: Purpose,
         deadline: Instant,
     ) -> Outcome {
-        let current = self.inner.workspaces.current(user);
+        let target = &caller.target;
+        let current = self.inner.workspaces.current(target);
         match decide(current.as_deref(), tries.trouble.as_ref(), tries.again) {
             Decision::Use(pod) => return Ok(pod),
             Decision::Fail(obstacle) => return Err(Refusal::Obstacle(obstacle)),
@@ -87,37 +103,57 @@ impl Connector {
             _ => {}
         }
         let _held = self.inner.metrics.hold();
-        let key = (user.to_owned(), tries.clone());
-        let flight = self.flights.join(&key, || {
-            let (inner, user, tries) = (Arc::clone(&self.inner), user.to_owned(), tries.clone());
+        let flight = self.flights.join(&(target.clone(), tries.clone()), || {
+            let (inner, caller, tries) = (Arc::clone(&self.inner), caller.clone(), tries.clone());
             async move {
                 let timer = inner.metrics.wake();
-                let outcome = inner.fly(&user, &tries).await;
+                let outcome = inner.fly(&caller, &tries).await;
                 timer.end(match &outcome {
                     Ok(_) => WakeResult::Awake,
-                    Err(Refusal::Obstacle(_)) => WakeResult::Refused,
+                    Err(Refusal::Obstacle(_) | Refusal::TooMany { .. } | Refusal::VisitorsFull) => {
+                        WakeResult::Refused
+                    }
                     Err(_) => WakeResult::Failed,
                 });
                 outcome
             }
         });
-        timeout_at(deadline, flight).await.unwrap_or_else(|_| Err(self.inner.late(user)))
+        timeout_at(deadline, flight).await.unwrap_or_else(|_| Err(self.inner.late(target)))
     }
 }
 
 impl Inner {
     /// Goes on until there is a pod or it is clear that there won't be one. Who waits sets the limit of time.
-    async fn fly(&self, user: &str, tries: &Tries) -> Outcome {
+    async fn fly(&self, caller: &Caller, tries: &Tries) -> Outcome {
         self.workspaces.health().listed().await;
-        let mut subscription = self.workspaces.subscribe(user);
+        let mut subscription = self.workspaces.subscribe(&caller.target);
         let mut touched = tries.again;
+        let mut counted = false;
         loop {
             let current = subscription.borrow_and_update().clone();
             match decide(current.as_deref(), tries.trouble.as_ref(), touched) {
                 Decision::Use(pod) => return Ok(pod),
                 Decision::Fail(obstacle) => return Err(Refusal::Obstacle(obstacle)),
-                Decision::Create => self.create(user).await?,
+                Decision::Create => match &caller.target {
+                    Target::User(user) => {
+                        if !counted {
+                            self.limits.new_workspace(caller.from, &self.metrics)?;
+                            counted = true;
+                        }
+                        // It is in the index, and counts there, before the place is given back.
+                        let _place = if user.starts_with(VISITOR_PREFIX) {
+                            Some(self.workspaces.place_for_visitor().ok_or(Refusal::VisitorsFull)?)
+                        } else {
+                            None
+                        };
+                        self.create(user).await?;
+                    }
+                    Target::Named(_) => return Err(Refusal::NoWorkspace),
+                },
                 Decision::Touch(name) => {
+                    if !caller.known && !touched {
+                        self.limits.wake(caller.from, &name, &self.metrics)?;
+                    }
                     self.touch(&name).await?;
                     touched = true;
                 }
@@ -148,11 +184,11 @@ impl Inner {
     }
 
     /// The refusal of a request whose time is up: names what the workspace is doing.
-    fn late(&self, user: &str) -> Refusal {
+    fn late(&self, target: &Target) -> Refusal {
         if let Some(problem) = self.workspaces.health().problem() {
             return Refusal::Api(ApiError::Unavailable(problem.to_owned()));
         }
-        let (state, message) = match self.workspaces.current(user) {
+        let (state, message) = match self.workspaces.current(target) {
             Some(workspace) => explain(&workspace),
             None => ("Missing".to_owned(), "it has not been created yet".to_owned()),
         };

@@ -4,19 +4,20 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dexorder_crds::{Auth, OperatingMode, UserWorkspace, UserWorkspaceSpec, keys};
+use dexorder_crds::{Auth, AuthMode, OperatingMode, UserWorkspace, UserWorkspaceSpec, keys};
 use jiff::Timestamp;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::core::DeserializeGuard;
 use kube::{Api, Client};
 use serde_json::json;
 
-use super::index::{Index, Subscription};
+use super::index::{Index, Subscription, Target};
 use super::name;
+use super::places::{Place, Places};
 use super::record::Workspace;
 use super::watcher::{self, Health};
 use crate::clock;
-use crate::config::Defaults;
+use crate::config::{Defaults, VisitorsConfig};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 const MANAGED_BY: &str = "dexorder-gateway";
@@ -40,16 +41,25 @@ pub(crate) struct Workspaces {
     api: Api<UserWorkspace>,
     guarded: Api<DeserializeGuard<UserWorkspace>>,
     defaults: Defaults,
+    visitors: Option<VisitorsConfig>,
+    places: Places,
     index: Arc<Index>,
     health: Arc<Health>,
 }
 
 impl Workspaces {
-    pub(crate) fn new(client: Client, namespace: &str, defaults: Defaults) -> Self {
+    pub(crate) fn new(
+        client: Client,
+        namespace: &str,
+        defaults: Defaults,
+        visitors: Option<VisitorsConfig>,
+    ) -> Self {
         Self {
             api: Api::namespaced(client.clone(), namespace),
             guarded: Api::namespaced(client, namespace),
             defaults,
+            visitors,
+            places: Places::default(),
             index: Arc::default(),
             health: Arc::new(Health::new()),
         }
@@ -64,16 +74,32 @@ impl Workspaces {
         &self.health
     }
 
-    pub(crate) fn current(&self, user: &str) -> Option<Arc<Workspace>> {
-        self.index.current(user)
+    pub(crate) fn current(&self, target: &Target) -> Option<Arc<Workspace>> {
+        self.index.current(target)
     }
 
-    pub(crate) fn subscribe(&self, user: &str) -> Subscription {
-        self.index.subscribe(user)
+    /// The workspace of a user.
+    pub(crate) fn of_user(&self, user: &str) -> Option<Arc<Workspace>> {
+        self.index.current(&Target::User(user.to_owned()))
+    }
+
+    pub(crate) fn subscribe(&self, target: &Target) -> Subscription {
+        self.index.subscribe(target)
+    }
+
+    /// How many workspaces of anonymous visitors are known.
+    pub(crate) fn anonymous(&self) -> usize {
+        self.index.anonymous()
     }
 
     pub(crate) fn count(&self) -> usize {
         self.index.len()
+    }
+
+    /// A place for one more workspace of a visitor, if there is one. Each replica counts what it is making itself.
+    pub(crate) fn place_for_visitor(&self) -> Option<Place> {
+        let most = self.visitors.as_ref().map_or(0, |visitors| visitors.most);
+        self.places.take(self.index.anonymous(), most)
     }
 
     /// Finds the user's workspace at the API server or creates it. The outcome is in the index then.
@@ -143,12 +169,17 @@ impl Workspaces {
     }
 
     fn manifest(&self, name: &str, user: &str) -> UserWorkspace {
+        let visitors = self.visitors.as_ref().filter(|_| user.starts_with(keys::ANONYMOUS_USER_PREFIX));
+        let (tier, mode) = match visitors {
+            Some(visitors) => (&visitors.tier, AuthMode::Public),
+            None => (&self.defaults.tier, self.defaults.auth_mode),
+        };
         let mut workspace = UserWorkspace::new(
             name,
             UserWorkspaceSpec {
                 user_id: user.to_owned(),
-                tier: self.defaults.tier.clone(),
-                auth: Auth { mode: self.defaults.auth_mode, direct: None },
+                tier: tier.clone(),
+                auth: Auth { mode, direct: None },
                 idle_timeout: None,
                 operating_mode: OperatingMode::default(),
                 wake_schedules: Vec::new(),
@@ -157,8 +188,10 @@ impl Workspaces {
                 template: None,
             },
         );
-        let label = ("app.kubernetes.io/managed-by".to_owned(), MANAGED_BY.to_owned());
-        workspace.metadata.labels = Some([label].into());
+        let label = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let mut labels = vec![label("app.kubernetes.io/managed-by", MANAGED_BY)];
+        labels.extend(visitors.map(|_| label(keys::ANONYMOUS_LABEL, "true")));
+        workspace.metadata.labels = Some(labels.into_iter().collect());
         workspace.metadata.annotations = Some([(keys::TOUCHED_AT.to_owned(), clock::rfc3339())].into());
         workspace
     }

@@ -1,4 +1,4 @@
-//! The known workspaces by user, and a signal for each user when theirs changes.
+//! The known workspaces by user and by name, and a signal for whoever waits for one to change.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,6 +11,15 @@ use super::record::Workspace;
 /// A user's workspace, if there is one. Receivers wake up at each change.
 pub(crate) type Subscription = watch::Receiver<Option<Arc<Workspace>>>;
 
+/// Which workspace is meant.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Target {
+    /// That of a user.
+    User(String),
+    /// The one of this name, whoever's it is.
+    Named(String),
+}
+
 /// All known workspaces.
 #[derive(Default)]
 pub(crate) struct Index {
@@ -21,6 +30,10 @@ pub(crate) struct Index {
 struct Inner {
     by_name: HashMap<String, Arc<Workspace>>,
     by_user: HashMap<String, Entry>,
+    /// Who waits for a workspace by its name.
+    named: HashMap<String, watch::Sender<Option<Arc<Workspace>>>>,
+    /// How many belong to anonymous visitors.
+    anonymous: usize,
     /// The list in the making, while the watch starts anew.
     listing: Option<BTreeMap<String, Workspace>>,
 }
@@ -32,17 +45,28 @@ struct Entry {
 }
 
 impl Index {
-    /// The user's workspace: the oldest, if there are several.
-    pub(crate) fn current(&self, user: &str) -> Option<Arc<Workspace>> {
+    /// The workspace that is meant: of a user the oldest, if there are several.
+    pub(crate) fn current(&self, target: &Target) -> Option<Arc<Workspace>> {
         let inner = self.lock();
-        inner.by_user.get(user).and_then(|entry| entry.signal.borrow().clone())
+        match target {
+            Target::User(user) => inner.by_user.get(user).and_then(|entry| entry.signal.borrow().clone()),
+            Target::Named(name) => inner.by_name.get(name).cloned(),
+        }
     }
 
-    /// Follows the user's workspace, whether it exists yet or not.
-    pub(crate) fn subscribe(&self, user: &str) -> Subscription {
+    /// Follows a workspace, whether it exists yet or not.
+    pub(crate) fn subscribe(&self, target: &Target) -> Subscription {
         let mut inner = self.lock();
         inner.forget_abandoned();
-        inner.by_user.entry(user.to_owned()).or_insert_with(Entry::new).signal.subscribe()
+        match target {
+            Target::User(user) => {
+                inner.by_user.entry(user.clone()).or_insert_with(Entry::new).signal.subscribe()
+            }
+            Target::Named(name) => {
+                let current = inner.by_name.get(name).cloned();
+                inner.named.entry(name.clone()).or_insert_with(|| watch::Sender::new(current)).subscribe()
+            }
+        }
     }
 
     /// Takes a state of a workspace, unless a later one is known.
@@ -90,6 +114,11 @@ impl Index {
         self.lock().by_name.len()
     }
 
+    /// How many workspaces of anonymous visitors are known.
+    pub(crate) fn anonymous(&self) -> usize {
+        self.lock().anonymous
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -109,18 +138,40 @@ impl Inner {
         let (name, user) = (workspace.name.clone(), workspace.user.clone());
         let entry = self.by_user.entry(user.clone()).or_insert_with(Entry::new);
         entry.names.insert((workspace.created, name.clone()));
-        self.by_name.insert(name, workspace);
+        self.anonymous += usize::from(workspace.is_anonymous());
+        if let Some(before) = self.by_name.insert(name.clone(), workspace) {
+            self.anonymous -= usize::from(before.is_anonymous());
+        }
         self.signal(&user);
+        self.signal_named(&name);
     }
 
     fn delete(&mut self, name: &str) {
         let Some(known) = self.by_name.remove(name) else {
             return;
         };
+        self.anonymous -= usize::from(known.is_anonymous());
         if let Some(entry) = self.by_user.get_mut(&known.user) {
             entry.names.remove(&(known.created, name.to_owned()));
         }
         self.signal(&known.user);
+        self.signal_named(name);
+    }
+
+    /// Tells who waits for a workspace by its name.
+    fn signal_named(&mut self, name: &str) {
+        let Some(signal) = self.named.get(name) else {
+            return;
+        };
+        let now = self.by_name.get(name);
+        signal.send_if_modified(|current| {
+            let changed = current.as_ref() != now;
+            *current = now.cloned();
+            changed
+        });
+        if signal.receiver_count() == 0 {
+            self.named.remove(name);
+        }
     }
 
     /// Tells who waits, if the user's workspace has changed.
@@ -139,8 +190,12 @@ impl Inner {
         }
     }
 
-    /// Users without a workspace for whom nobody waits any more. There are few: at most one for each failed creation.
+    /// Users without a workspace for whom nobody waits any more, and names that nobody waits for. There are few: at most
+    /// one for each failed creation, and one for each workspace that was reached by name.
     fn forget_abandoned(&mut self) {
+        if self.named.len() > 1_000 {
+            self.named.retain(|_, signal| signal.receiver_count() > 0);
+        }
         if self.by_user.len() > self.by_name.len() + 1_000 {
             self.by_user.retain(|_, entry| !entry.names.is_empty() || entry.signal.receiver_count() > 0);
         }
@@ -162,8 +217,12 @@ mod tests {
         Workspace { created: Timestamp::from_second(second).unwrap(), ..workspace(name, user) }
     }
 
-    fn name(index: &Index, user: &str) -> Option<String> {
-        index.current(user).map(|workspace| workspace.name.clone())
+    fn user(name: &str) -> Target {
+        Target::User(name.to_owned())
+    }
+
+    fn name(index: &Index, of: &str) -> Option<String> {
+        index.current(&user(of)).map(|workspace| workspace.name.clone())
     }
 
     #[test]
@@ -183,7 +242,7 @@ mod tests {
     #[tokio::test]
     async fn who_waits_is_told_of_changes_of_the_own_workspace_alone() {
         let index = Index::default();
-        let mut mine = index.subscribe("me");
+        let mut mine = index.subscribe(&user("me"));
         index.apply(workspace("other", "someone"));
         assert!(!mine.has_changed().unwrap());
         index.apply(workspace("mine", "me"));
@@ -206,10 +265,10 @@ mod tests {
         };
         index.apply(at("10", "new"));
         index.apply(at("9", "old"));
-        assert_eq!(index.current("u").unwrap().touched.as_deref(), Some("new"));
+        assert_eq!(index.current(&user("u")).unwrap().touched.as_deref(), Some("new"));
         let again = Workspace { uid: "another".to_owned(), ..at("8", "made anew") };
         index.apply(again);
-        assert_eq!(index.current("u").unwrap().touched.as_deref(), Some("made anew"));
+        assert_eq!(index.current(&user("u")).unwrap().touched.as_deref(), Some("made anew"));
     }
 
     #[test]
@@ -220,10 +279,12 @@ mod tests {
         index.begin_list();
         index.add_to_list(workspace("kept", "u1"));
         index.add_to_list(workspace("new", "u3"));
-        assert!(index.current("u2").is_some() && index.current("u3").is_none());
+        assert!(index.current(&user("u2")).is_some() && index.current(&user("u3")).is_none());
         index.end_list();
         assert!(
-            index.current("u1").is_some() && index.current("u2").is_none() && index.current("u3").is_some()
+            index.current(&user("u1")).is_some()
+                && index.current(&user("u2")).is_none()
+                && index.current(&user("u3")).is_some()
         );
         assert_eq!(index.len(), 2);
     }
@@ -232,8 +293,43 @@ mod tests {
     fn users_who_wait_for_nothing_leave_nothing_behind() {
         let index = Index::default();
         for number in 0..5_000 {
-            drop(index.subscribe(&format!("user-{number}")));
+            drop(index.subscribe(&user(&format!("user-{number}"))));
         }
         assert!(index.lock().by_user.len() <= 1_001);
+    }
+
+    #[tokio::test]
+    async fn a_workspace_is_followed_by_its_name_too() {
+        let index = Index::default();
+        let named = Target::Named("w".to_owned());
+        let mut changes = index.subscribe(&named);
+        index.apply(workspace("other", "u"));
+        assert!(!changes.has_changed().unwrap() && index.current(&named).is_none());
+        index.apply(workspace("w", "u"));
+        changes.changed().await.unwrap();
+        assert_eq!(changes.borrow_and_update().as_ref().unwrap().user, "u");
+        index.delete("w");
+        changes.changed().await.unwrap();
+        assert!(changes.borrow_and_update().is_none());
+        drop(changes);
+        index.apply(workspace("w", "u"));
+        assert!(index.lock().named.is_empty());
+        assert!(index.subscribe(&named).borrow().is_some());
+    }
+
+    #[test]
+    fn the_workspaces_of_visitors_are_counted() {
+        let index = Index::default();
+        index.apply(workspace("a", "anonymous:1"));
+        index.apply(workspace("b", "anonymous:2"));
+        index.apply(workspace("a", "anonymous:1"));
+        index.apply(workspace("c", "user"));
+        assert_eq!(index.anonymous(), 2);
+        index.begin_list();
+        index.add_to_list(workspace("b", "anonymous:2"));
+        index.end_list();
+        assert_eq!(index.anonymous(), 1);
+        index.delete("b");
+        assert_eq!(index.anonymous(), 0);
     }
 }

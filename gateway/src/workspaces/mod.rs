@@ -3,10 +3,12 @@
 mod api;
 mod index;
 mod name;
+mod places;
 mod record;
 #[cfg(test)]
 pub(crate) mod testing;
 mod watcher;
 
 pub(crate) use api::{ApiError, Created, Workspaces};
+pub(crate) use index::Target;
 pub(crate) use record::{Endpoint, State, Workspace};

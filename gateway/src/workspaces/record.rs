@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use dexorder_crds::condition::ConditionType;
-use dexorder_crds::{OperatingMode, UserWorkspace, keys};
+use dexorder_crds::{AuthMode, OperatingMode, UserWorkspace, keys};
 use http::Uri;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -15,6 +15,7 @@ pub(crate) struct Workspace {
     pub(crate) uid: String,
     pub(crate) user: String,
     pub(crate) tier: String,
+    pub(crate) auth: AuthMode,
     pub(crate) created: Timestamp,
     pub(crate) deleting: bool,
     pub(crate) mode: OperatingMode,
@@ -58,6 +59,7 @@ impl Workspace {
             uid: metadata.uid?,
             user: spec.user_id,
             tier: spec.tier,
+            auth: spec.auth.mode,
             created: metadata.creation_timestamp.map(|time| time.0).unwrap_or_default(),
             deleting: metadata.deletion_timestamp.is_some(),
             mode: spec.operating_mode,
@@ -72,6 +74,11 @@ impl Workspace {
             pod_uid: status.pod_uid,
             endpoint: status.endpoint.as_deref().and_then(Endpoint::parse),
         })
+    }
+
+    /// Whether it belongs to an anonymous visitor.
+    pub(crate) fn is_anonymous(&self) -> bool {
+        self.user.starts_with(keys::ANONYMOUS_USER_PREFIX)
     }
 
     /// Whether this is an earlier state of the same resource than the other: API servers number them upwards.

@@ -1,7 +1,7 @@
 //! Workspaces for tests.
 
-use dexorder_crds::OperatingMode;
 use dexorder_crds::condition::accepted;
+use dexorder_crds::{AuthMode, OperatingMode};
 
 use super::record::{Endpoint, State, Workspace};
 
@@ -12,6 +12,7 @@ pub(crate) fn workspace(name: &str, user: &str) -> Workspace {
         uid: format!("uid-of-{name}"),
         user: user.to_owned(),
         tier: "standard".to_owned(),
+        auth: AuthMode::Gateway,
         created: jiff::Timestamp::UNIX_EPOCH,
         deleting: false,
         mode: OperatingMode::Auto,

@@ -3,9 +3,15 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, its helpers too")]
 
+mod api_keys;
 mod forwarding;
 mod lifecycle;
+mod limits;
+mod names;
 mod refusals;
+mod rotation;
 mod sessions;
 mod support;
+mod tls;
+mod visitors;
 mod waking;

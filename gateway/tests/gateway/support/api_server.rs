@@ -76,9 +76,14 @@ impl ApiServer {
 
     /// What `kubectl apply` does. Returns the UID.
     pub(crate) fn apply(&self, name: &str, user: &str) -> String {
+        self.apply_in_mode(name, user, "Gateway")
+    }
+
+    /// The same, of an auth mode.
+    pub(crate) fn apply_in_mode(&self, name: &str, user: &str, mode: &str) -> String {
         let manifest = json!({
             "metadata": {"name": name},
-            "spec": {"userId": user, "tier": "standard", "auth": {"mode": "Gateway"}},
+            "spec": {"userId": user, "tier": "standard", "auth": {"mode": mode}},
         });
         self.insert(manifest).unwrap()["metadata"]["uid"].as_str().unwrap().to_owned()
     }
@@ -110,6 +115,14 @@ impl ApiServer {
     /// The workspace of a user.
     pub(crate) fn of_user(&self, user: &str) -> Option<Value> {
         self.lock().objects.values().find(|object| object["spec"]["userId"] == user).cloned()
+    }
+
+    /// The workspaces of anonymous visitors.
+    pub(crate) fn of_visitors(&self) -> Vec<Value> {
+        let of_visitor = |object: &&Value| {
+            object["spec"]["userId"].as_str().is_some_and(|user| user.starts_with("anonymous:"))
+        };
+        self.lock().objects.values().filter(of_visitor).cloned().collect()
     }
 
     pub(crate) fn touched_at(&self, name: &str) -> Option<String> {

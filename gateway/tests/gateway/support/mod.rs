@@ -4,6 +4,7 @@ mod api_server;
 mod client;
 mod sidecar;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,7 +34,7 @@ pub(crate) struct World {
     login: EncodingKey,
     /// The keys that sidecars trust.
     pub(crate) trusted: Arc<TrustedKeys>,
-    _files: TempDir,
+    pub(crate) files: TempDir,
 }
 
 /// Starts a gateway whose watch has listed the workspaces. `settings` is added to its configuration.
@@ -45,12 +46,23 @@ pub(crate) async fn world(settings: &str) -> World {
 
 /// Starts a gateway and does not wait for its watch.
 pub(crate) async fn unlisted_world(settings: &str) -> World {
+    prepared_world(settings, |_| {}).await
+}
+
+/// The same, with files that are there before it starts. `FILES` in the settings stands for their folder; the API keys are
+/// in its folder `api-keys`.
+pub(crate) async fn prepared_world(settings: &str, prepare: impl FnOnce(&Path)) -> World {
     // Another test of this process may have installed it.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let files = tempfile::tempdir().unwrap();
-    let key_file = files.path().join("key.pem");
-    let pem = SigningKey::generate_pem().unwrap();
-    std::fs::write(&key_file, &pem).unwrap();
+    let key_file = files.path().join("signing/key.pem");
+    for folder in ["signing", "api-keys"] {
+        std::fs::create_dir(files.path().join(folder)).unwrap();
+    }
+    std::fs::write(&key_file, SigningKey::generate_pem().unwrap()).unwrap();
+    prepare(files.path());
+    let pem = std::fs::read_to_string(&key_file).unwrap();
+    let settings = settings.replace("FILES", files.path().to_str().unwrap());
     let keys = KeySet::default().with(Issuer::Gateway, &SigningKey::from_pem(&pem).unwrap());
     let login = EncodingKey::from_ed_der(Ed25519KeyPair::generate().unwrap().to_pkcs8v1().unwrap().as_ref());
     let mut jwk = Jwk::from_encoding_key(&login, Algorithm::EdDSA).unwrap();
@@ -58,8 +70,9 @@ pub(crate) async fn unlisted_world(settings: &str) -> World {
     let config = format!(
         "listen: 127.0.0.1:0\nmanagementListen: 127.0.0.1:0\npublicUrl: https://gw.example\n\
          workspaceNamespace: {NAMESPACE}\nsigningKeyFile: {}\ndefaults: {{tier: standard, authMode: Gateway}}\n\
-         auth: {{issuers: [{{issuer: '{ISSUER}', jwks: '{}'}}]}}\n{settings}\n",
+         auth: {{apiKeysFolder: '{}', issuers: [{{issuer: '{ISSUER}', jwks: '{}'}}]}}\n{settings}\n",
         key_file.display(),
+        files.path().join("api-keys").display(),
         json!({"keys": [jwk]}),
     );
     let cluster = ApiServer::start().await;
@@ -71,7 +84,7 @@ pub(crate) async fn unlisted_world(settings: &str) -> World {
         cluster,
         gateway,
         login,
-        _files: files,
+        files,
     }
 }
 
@@ -103,7 +116,12 @@ impl World {
 
     /// A workspace that runs, with its sidecar.
     pub(crate) async fn running(&self, user: &str) -> Sidecar {
-        let uid = self.cluster.apply(&name_of(user), user);
+        self.running_in_mode(user, "Gateway").await
+    }
+
+    /// The same, of an auth mode.
+    pub(crate) async fn running_in_mode(&self, user: &str, mode: &str) -> Sidecar {
+        let uid = self.cluster.apply_in_mode(&name_of(user), user, mode);
         let sidecar = self.sidecar(&uid).await;
         self.cluster.set_status(&name_of(user), running("pod-1", &sidecar.endpoint(), "Ready"));
         self.until_seen().await;

@@ -11,7 +11,7 @@ use axum::routing::any;
 use dexorder_protocol::jsonrpc::{INTERNAL_ERROR, Reason, error_body};
 use dexorder_protocol::{Issuer, TrustedKeys, headers, identity};
 use futures::channel::mpsc;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode, Uri};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -31,6 +31,8 @@ pub(crate) enum Behaviour {
     Draining,
     /// 503: the agent is not up.
     AgentStarting,
+    /// With this status and reason.
+    Refuse(StatusCode, Reason),
     /// Closes the connection without an answer.
     BreakOff,
     /// Never.
@@ -41,6 +43,7 @@ pub(crate) enum Behaviour {
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) method: Method,
+    pub(crate) path: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
 }
@@ -81,7 +84,7 @@ impl Sidecar {
             abandoned: Arc::default(),
         });
         let router = Router::new()
-            .route("/mcp", any(answer))
+            .fallback(any(answer))
             .layer(DefaultBodyLimit::disable())
             .with_state(Arc::clone(&state));
         let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
@@ -127,7 +130,13 @@ impl Drop for Waiting {
     }
 }
 
-async fn answer(State(state): State<Arc<Inner>>, method: Method, map: HeaderMap, body: Bytes) -> Response {
+async fn answer(
+    State(state): State<Arc<Inner>>,
+    method: Method,
+    uri: Uri,
+    map: HeaderMap,
+    body: Bytes,
+) -> Response {
     let token = map.get(headers::IDENTITY).map_or("", |value| value.to_str().unwrap());
     let now = jiff::Timestamp::now().as_second();
     let claims = identity::verify(token, &state.trusted, Issuer::Gateway, &state.workspace_uid, now);
@@ -135,13 +144,15 @@ async fn answer(State(state): State<Arc<Inner>>, method: Method, map: HeaderMap,
         return refuse(StatusCode::UNAUTHORIZED, Reason::Unauthenticated);
     };
     let id = serde_json::from_slice::<Value>(&body).map_or(Value::Null, |message| message["id"].clone());
-    state.seen.lock().unwrap().push(Seen { method, headers: map, body });
+    state.seen.lock().unwrap().push(Seen { method, path: uri.path().to_owned(), headers: map, body });
     let mut waiting = Waiting(Some(Arc::clone(&state.abandoned)));
     let behaviour = std::mem::replace(&mut *state.behaviour.lock().unwrap(), Behaviour::Answer);
     let (response, next) = match behaviour {
         Behaviour::Answer => {
             let body = json!({"jsonrpc": "2.0", "id": id, "result": {"user": claims.sub}});
-            (axum::Json(body).into_response(), Behaviour::Answer)
+            // As that of a public workspace does.
+            let session = [(headers::SESSION, "session-of-the-workspace")];
+            ((session, axum::Json(body)).into_response(), Behaviour::Answer)
         }
         Behaviour::AnswerInSession => {
             let body = json!({"jsonrpc": "2.0", "id": id, "result": {"user": claims.sub}});
@@ -157,6 +168,7 @@ async fn answer(State(state): State<Arc<Inner>>, method: Method, map: HeaderMap,
         Behaviour::AgentStarting => {
             (refuse(StatusCode::SERVICE_UNAVAILABLE, Reason::AgentStarting), Behaviour::Answer)
         }
+        Behaviour::Refuse(status, reason) => (refuse(status, reason), Behaviour::Refuse(status, reason)),
         Behaviour::BreakOff => {
             let _ = waiting.0.take();
             // The server drops the connection of a handler that panics.

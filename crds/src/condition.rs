@@ -79,6 +79,8 @@ pub mod storage {
     pub const LOST: &str = "ClaimLost";
     /// A claim of that name holds another user's data.
     pub const FOREIGN: &str = "ClaimOfAnotherUser";
+    /// A workspace of auth mode `Direct` has used the claim, and this one is of a weaker mode.
+    pub const STRICTER_MODE: &str = "ClaimOfStricterMode";
     /// No claim exists yet.
     pub const MISSING: &str = "ClaimMissing";
 }

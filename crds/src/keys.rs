@@ -13,6 +13,9 @@ pub const ROTATE_DIRECT_KEY: &str = "dexorder.io/rotate-direct-key";
 pub const ANONYMOUS_LABEL: &str = "dexorder.io/anonymous";
 /// Begin of the user IDs of anonymous visitors.
 pub const ANONYMOUS_USER_PREFIX: &str = "anonymous:";
+/// Label on a `UserWorkspace`: the operator that serves it, as its `--operator-name` has it. Without the label it is served
+/// by the operator without a name. So another version of the operator can be tried with some workspaces.
+pub const OPERATOR_LABEL: &str = "dexorder.io/operator";
 /// Label on pods: the name of the workspace's tier.
 pub const TIER_LABEL: &str = "dexorder.io/tier";
 /// Label on pods: what they may reach, `None`, `Web` or `Any`.
@@ -21,6 +24,10 @@ pub const EGRESS_LABEL: &str = "dexorder.io/egress";
 pub const ASSIGNMENT: &str = "dexorder.io/assignment";
 /// Annotation on claims: the user whose data is on the volume.
 pub const USER_ID: &str = "dexorder.io/user-id";
+/// Annotation on claims: the auth mode of the workspace that last used the volume. `Direct` stays until somebody changes it.
+pub const AUTH_MODE: &str = "dexorder.io/auth-mode";
+/// Annotation of the scheduler on claims: the node for which the volume was made.
+pub const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
 /// Annotation on pods: the public keys that the sidecar trusts, as JSON.
 pub const IDENTITY_KEYS: &str = "dexorder.io/identity-keys";
 /// Annotation on pods: hash of what the pod was made from.

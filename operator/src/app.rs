@@ -12,6 +12,7 @@ use crate::{
     build::Settings,
     cli::Cli,
     controller::{self, Parts},
+    ending::Ending,
     identity::{self, IdentityKeysError},
     lease::{Election, LeaseError},
     metrics::Metrics,
@@ -105,6 +106,9 @@ async fn lead(
             sidecar_log: cli.sidecar_log,
         },
         instance: cli.pod_name,
+        system_namespace: cli.pod_namespace,
+        operator_name: cli.operator_name,
+        ending: Ending::after(cli.end_after_writes),
         namespace: cli.namespace,
         most_starts: cli.max_concurrent_starts,
     };

@@ -14,7 +14,7 @@ impl Context {
     /// Asks for the report.
     pub(crate) async fn ask(&self, workspace: &UserWorkspace, pod_uid: String, ip: &str) {
         let answer = self.sidecars.report(ip, &workspace.uid().unwrap_or_default()).await;
-        let at = Timestamp::now();
+        let at = self.clock.now();
         self.metrics.called_sidecar(if answer.is_ok() { "report" } else { "report_failed" });
         self.remember(workspace, pod_uid, |memory| match answer {
             Ok(report) => {
@@ -37,7 +37,7 @@ impl Context {
         request: &DrainRequest,
     ) {
         let answer = self.sidecars.drain(ip, &workspace.uid().unwrap_or_default(), request).await;
-        let at = Timestamp::now();
+        let at = self.clock.now();
         self.remember(workspace, pod_uid.clone(), |memory| {
             memory.drain_asked.get_or_insert(at);
         });
@@ -72,7 +72,7 @@ impl Context {
         request: String,
     ) {
         let answer = self.sidecars.rotate_key(ip, &workspace.uid().unwrap_or_default(), &request).await;
-        let at = Timestamp::now();
+        let at = self.clock.now();
         self.metrics.called_sidecar(if answer.is_ok() { "key_rotated" } else { "key_rotation_failed" });
         self.remember(workspace, pod_uid, |memory| match answer {
             Ok(outcome) => {

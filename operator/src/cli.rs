@@ -26,6 +26,9 @@ pub struct Cli {
     /// The only namespace whose workspaces are served. Left out: all of them.
     #[arg(long, env = "NAMESPACE")]
     pub namespace: Option<String>,
+    /// Serves the workspaces with the label `dexorder.io/operator` of this value. Left out: those without the label.
+    #[arg(long, env = "OPERATOR_NAME")]
+    pub operator_name: Option<String>,
     /// Most workspaces that may be starting at once, whatever their tier; the others wait in line.
     #[arg(long, env = "MAX_CONCURRENT_STARTS", default_value_t = 50)]
     pub max_concurrent_starts: usize,
@@ -35,4 +38,7 @@ pub struct Cli {
     /// Log filter of the sidecars.
     #[arg(long, env = "SIDECAR_LOG", default_value = "info")]
     pub sidecar_log: String,
+    /// For tests: the process ends at once after so many writes to the API server. The lease does not count.
+    #[arg(long, hide = true, value_parser = clap::value_parser!(u64).range(1..))]
+    pub end_after_writes: Option<u64>,
 }

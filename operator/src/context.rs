@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
 use dexorder_crds::{UserWorkspace, WorkspaceTier};
@@ -16,7 +16,10 @@ use kube::{
     },
 };
 
-use crate::{build::Settings, line::Line, metrics::Metrics, plan::Memory, sidecar::Sidecars};
+use crate::{
+    build::Settings, clock::Clock, ending::Ending, line::Line, metrics::Metrics, plan::Memory,
+    sidecar::Sidecars,
+};
 
 /// What every look at a workspace shares.
 pub struct Context {
@@ -28,16 +31,41 @@ pub struct Context {
     pub recorder: Recorder,
     /// For Prometheus.
     pub metrics: std::sync::Arc<Metrics>,
-    /// What every pod is built with.
-    pub settings: Settings,
+    /// What every pod is built with, as it is now.
+    pub settings: Shared<Settings>,
     /// What the API server has, as far as it is known here.
     pub stores: Stores,
     /// What is remembered of each workspace, by UID.
     pub notebook: Notebook,
     /// Who may start now, and who waits.
     pub line: Line,
+    /// The time of day.
+    pub clock: Clock,
+    /// When the process ends, in a test.
+    pub ending: Ending,
     /// Whose turn has come.
     pub turns: UnboundedSender<ObjectRef<UserWorkspace>>,
+}
+
+/// A value that may be replaced while it is read.
+#[derive(Debug)]
+pub struct Shared<T>(RwLock<Arc<T>>);
+
+impl<T> Shared<T> {
+    /// With that value at first.
+    pub fn new(value: T) -> Self {
+        Self(RwLock::new(Arc::new(value)))
+    }
+
+    /// The value as it is now.
+    pub fn get(&self) -> Arc<T> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts another in its place.
+    pub fn set(&self, value: T) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(value);
+    }
 }
 
 /// The watched objects.
@@ -61,7 +89,7 @@ pub struct Page {
     /// Resource version after the last write of the status: an older copy in a store is out of date.
     pub written: Option<u64>,
     /// The pod whose deletion was accepted last, and when. The watch may still show it for a moment.
-    pub deleted: Option<(String, std::time::Instant)>,
+    pub deleted: Option<(String, tokio::time::Instant)>,
     /// Failed looks in a row.
     pub failures: u32,
 }

@@ -18,12 +18,14 @@ use kube::{
 
 use crate::{
     build::Settings,
-    context::{Context, Notebook, Stores},
+    clock::Clock,
+    context::{Context, Notebook, Shared, Stores},
+    ending::Ending,
     line::Line,
     metrics::Metrics,
     reconcile::{after_error, reconcile},
     sidecar::Sidecars,
-    watch::{of_workspaces, trim, trim_claim, trim_pod, watch},
+    watch::{of_operator, of_workspaces, trim, trim_claim, trim_pod, watch},
 };
 
 /// How many workspaces are looked at at once.
@@ -45,10 +47,16 @@ pub struct Parts {
     pub settings: Settings,
     /// Name of this replica, for events.
     pub instance: String,
+    /// Namespace of the operator's own Secrets.
+    pub system_namespace: String,
     /// The only namespace whose workspaces are served, if not all are.
     pub namespace: Option<String>,
+    /// Serves the workspaces that are labelled with this, or those without a label.
+    pub operator_name: Option<String>,
     /// Most starts at once.
     pub most_starts: usize,
+    /// When the process ends, in a test.
+    pub ending: Ending,
 }
 
 /// Runs until `stop` is done, then lets the running looks end.
@@ -58,7 +66,8 @@ pub async fn run(
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) -> Result<(), WriterDropped> {
     let namespace = parts.namespace.as_deref();
-    let workspaces = watch(api::<UserWorkspace>(&client, namespace), watcher::Config::default(), trim);
+    let workspaces =
+        watch(api::<UserWorkspace>(&client, namespace), of_operator(parts.operator_name.as_deref()), trim);
     let tiers = watch(Api::<WorkspaceTier>::all(client.clone()), watcher::Config::default(), trim);
     let pods = watch(api::<Pod>(&client, namespace), of_workspaces(), trim_pod);
     let claims = watch(api::<PersistentVolumeClaim>(&client, namespace), of_workspaces(), trim_claim);
@@ -70,7 +79,7 @@ pub async fn run(
         client,
         sidecars: parts.sidecars,
         metrics: parts.metrics,
-        settings: parts.settings,
+        settings: Shared::new(parts.settings),
         stores: Stores {
             workspaces: workspaces.store.clone(),
             tiers: tiers.store,
@@ -79,6 +88,8 @@ pub async fn run(
         },
         notebook: Notebook::default(),
         line: Line::new(parts.most_starts),
+        clock: Clock::default(),
+        ending: parts.ending,
         turns,
     });
 
@@ -125,6 +136,7 @@ pub async fn run(
     };
     tokio::select! {
         () = run => Ok(()),
+        () = context.follow_keys(&parts.system_namespace) => Ok(()),
         result = async { tokio::try_join!(announce, tidy(&context), tidy_line(&context)) } => result.map(|_| ()),
     }
 }
@@ -143,6 +155,7 @@ async fn tidy(context: &Context) -> Result<(), WriterDropped> {
         let present: std::collections::HashSet<String> =
             context.stores.workspaces.state().iter().filter_map(|workspace| workspace.uid()).collect();
         context.notebook.retain(|uid| present.contains(uid));
+        context.sidecars.retain(|uid| present.contains(uid));
     }
 }
 

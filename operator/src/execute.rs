@@ -1,22 +1,20 @@
 //! The hands of the operator: carries out one action or write at a time, each with a time limit. [client]
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use dexorder_crds::{UserWorkspace, UserWorkspaceStatus, keys};
-use k8s_openapi::{
-    api::core::v1::{Event as CoreEvent, PersistentVolumeClaim, Pod},
-    jiff::Timestamp,
-};
+use dexorder_crds::{UserWorkspace, UserWorkspaceStatus, condition::ready, keys};
+use k8s_openapi::api::core::v1::{Event as CoreEvent, PersistentVolumeClaim, Pod};
 use kube::{
     Api, Resource, ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions},
     runtime::events::{Event, EventType},
 };
 use serde_json::json;
+use tokio::time::Instant;
 
 use crate::{
     context::Context,
-    plan::{Action, Memory, Note, Seen, Start, trouble},
+    plan::{Action, ClaimState, Memory, Note, PodState, Seen, Start, trouble},
 };
 
 /// How long one call to the API server may take.
@@ -43,6 +41,12 @@ pub enum ExecuteError {
         #[source]
         source: Box<kube::Error>,
     },
+    /// The claim of the workspace's name is not the workspace's.
+    #[error("{0}")]
+    ClaimTaken(String),
+    /// The pod of the workspace's name is not the workspace's.
+    #[error("pod {0} belongs to something else; delete it or give the workspace another name")]
+    PodNameTaken(String),
     /// The API server did not answer.
     #[error("failed to {verb} {kind} {name}: no answer within {API_TIMEOUT:?}")]
     Timeout {
@@ -63,7 +67,7 @@ impl ExecuteError {
                 kube::Error::Api(status) => Some(status.code),
                 _ => None,
             },
-            Self::Timeout { .. } => None,
+            Self::ClaimTaken(_) | Self::PodNameTaken(_) | Self::Timeout { .. } => None,
         }
     }
 
@@ -72,9 +76,14 @@ impl ExecuteError {
         self.code() == Some(409)
     }
 
-    /// Whether the API server refuses for good: a permission, a quota, an invalid object.
-    pub fn is_refusal(&self) -> bool {
-        matches!(self.code(), Some(400 | 403 | 422))
+    /// The reason of `Ready` if it fails for good: a permission, a quota, an invalid object, a name that is taken.
+    pub fn refusal(&self) -> Option<&'static str> {
+        match self {
+            Self::ClaimTaken(_) => Some(ready::STORAGE_NOT_READY),
+            Self::PodNameTaken(_) => Some(ready::POD_NAME_TAKEN),
+            Self::Api { .. } => matches!(self.code(), Some(400 | 403 | 422)).then_some(ready::REFUSED_BY_API),
+            Self::Timeout { .. } => None,
+        }
     }
 }
 
@@ -101,8 +110,12 @@ impl Context {
                 let patch = json!({"metadata": {"ownerReferences": owners}});
                 self.patch_claim(workspace, &patch).await?;
             }
+            Action::MarkClaim(mode) => {
+                let patch = json!({"metadata": {"annotations": {keys::AUTH_MODE: mode}}});
+                self.patch_claim(workspace, &patch).await?;
+            }
             Action::CreatePod { pod, kind, asked } => {
-                let start = Start { kind, asked, created: Timestamp::now() };
+                let start = Start { kind, asked, created: self.clock.now() };
                 if let Some(pod_uid) = self.create_pod(workspace, &pod).await? {
                     self.notebook.update(&uid, |page| page.memory = Memory::of_start(pod_uid, start));
                 }
@@ -138,8 +151,18 @@ impl Context {
     ) -> Result<(), ExecuteError> {
         let api: Api<PersistentVolumeClaim> = self.namespaced(workspace);
         let name = full_name(workspace, &claim.name_any());
-        match self.call("create", "PersistentVolumeClaim", name, api.create(&post_params(), claim)).await {
-            Err(error) if error.is_conflict() => Ok(()),
+        let answer = self
+            .call("create", "PersistentVolumeClaim", name.clone(), api.create(&post_params(), claim))
+            .await;
+        match answer {
+            Err(error) if error.is_conflict() => {
+                // A claim without the product's labels is not among the watched ones.
+                let child = claim.name_any();
+                let present = self.timed("get", "PersistentVolumeClaim", name, api.get_opt(&child)).await?;
+                let state = ClaimState::of(present.as_ref(), &workspace.spec);
+                let (_, _, message) = state.condition(&child);
+                if state.usable() { Ok(()) } else { Err(ExecuteError::ClaimTaken(message)) }
+            }
             other => other.map(drop),
         }
     }
@@ -162,9 +185,16 @@ impl Context {
     async fn create_pod(&self, workspace: &UserWorkspace, pod: &Pod) -> Result<Option<String>, ExecuteError> {
         let api: Api<Pod> = self.namespaced(workspace);
         let name = full_name(workspace, &pod.name_any());
-        match self.call("create", "Pod", name, api.create(&post_params(), pod)).await {
+        match self.call("create", "Pod", name.clone(), api.create(&post_params(), pod)).await {
             Ok(made) => Ok(made.uid()),
-            Err(error) if error.is_conflict() => Ok(None),
+            Err(error) if error.is_conflict() => {
+                // A pod without the product's labels is not among the watched ones.
+                let present = self.timed("get", "Pod", name, api.get_opt(&pod.name_any())).await?;
+                match PodState::of(present.as_ref(), workspace) {
+                    PodState::Foreign => Err(ExecuteError::PodNameTaken(pod.name_any())),
+                    _ => Ok(None),
+                }
+            }
             Err(error) => Err(error),
         }
     }
@@ -237,7 +267,7 @@ impl Context {
             ListParams::default().fields(&format!("involvedObject.uid={pod_uid}")).limit(MOST_EVENTS);
         let name = full_name(workspace, &keys::child_name(&workspace.name_any()));
         let events = self.timed("list", "Event", name, api.list(&params)).await?;
-        let trouble = Seen { at: Timestamp::now(), what: trouble(&events.items) };
+        let trouble = Seen { at: self.clock.now(), what: trouble(&events.items) };
         self.remember(workspace, pod_uid, |memory| memory.trouble = Some(trouble));
         Ok(())
     }
@@ -283,6 +313,7 @@ impl Context {
             }
             Err(_) => tracing::warn!(workspace = %workspace.name_any(), "no answer to an event"),
         }
+        self.ending.wrote();
     }
 
     fn namespaced<K>(&self, workspace: &UserWorkspace) -> Api<K>
@@ -292,7 +323,8 @@ impl Context {
         Api::namespaced(self.client.clone(), workspace.metadata.namespace.as_deref().unwrap_or_default())
     }
 
-    async fn call<T>(
+    /// A write, counted and with a time limit.
+    pub(crate) async fn call<T>(
         &self,
         verb: &'static str,
         kind: &'static str,
@@ -300,7 +332,9 @@ impl Context {
         call: impl Future<Output = Result<T, kube::Error>>,
     ) -> Result<T, ExecuteError> {
         self.metrics.wrote(verb, kind);
-        self.timed(verb, kind, name, call).await
+        let answer = self.timed(verb, kind, name, call).await;
+        self.ending.wrote();
+        answer
     }
 
     async fn timed<T>(

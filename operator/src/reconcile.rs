@@ -125,7 +125,7 @@ async fn look(workspace: &UserWorkspace, context: &Context) -> Result<Requeue, R
             return Ok(requeue(next, now));
         }
     }
-    Ok(requeue(last, Timestamp::now()))
+    Ok(requeue(last, context.clock.now()))
 }
 
 /// The newest copy that is known: from the store, or the answer to the last write. None if all are out of date.
@@ -159,11 +159,12 @@ fn make_plan(workspace: &UserWorkspace, context: &Context) -> (Plan, Timestamp) 
     let pod = context.stores.pods.get(&ObjectRef::new(&child).within(&namespace));
     let claim = context.stores.claims.get(&ObjectRef::new(&child).within(&namespace));
     let uid = workspace.uid().unwrap_or_default();
-    let now = Timestamp::now();
+    let now = context.clock.now();
     let memory = context.notebook.update(&uid, |page| {
         page.memory.watch(pod.as_deref(), now);
         page.memory.clone()
     });
+    let settings = context.settings.get();
     let observed = Observed {
         workspace,
         tier: tier.as_deref(),
@@ -171,7 +172,7 @@ fn make_plan(workspace: &UserWorkspace, context: &Context) -> (Plan, Timestamp) 
         claim: claim.as_deref(),
         memory: &memory,
         turn: context.line.turn(&uid),
-        settings: &context.settings,
+        settings: &settings,
     };
     (plan::plan(&observed, now), now)
 }
@@ -184,8 +185,8 @@ async fn perform(
     match context.perform(workspace, action).await {
         Ok(learnt) => Ok(learnt),
         Err(error) => {
-            if error.is_refusal() {
-                let status = plan::refused(workspace, &error.to_string(), Timestamp::now());
+            if let Some(reason) = error.refusal() {
+                let status = plan::refused(workspace, reason, &error.to_string(), context.clock.now());
                 if workspace.status.as_ref() != Some(&status) {
                     context.write_status(workspace, &status).await?;
                 }

@@ -1,6 +1,10 @@
 //! The operator's calls to a sidecar's control API. [client]
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    net::IpAddr,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use dexorder_protocol::{
@@ -12,7 +16,7 @@ use dexorder_protocol::{
     headers,
     identity::{self, IdentityError, OPERATOR_SUBJECT},
 };
-use http::{Method, Request, StatusCode};
+use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
@@ -20,6 +24,9 @@ use hyper_util::{
 };
 use k8s_openapi::jiff::Timestamp;
 use serde::{Serialize, de::DeserializeOwned};
+use tower::{BoxError, ServiceExt, service_fn, util::BoxCloneSyncService};
+
+use crate::{clock::Clock, skew::Skews};
 
 /// How long a report, a notification or a rotation may take.
 const SHORT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -70,11 +77,27 @@ pub enum SidecarError {
     },
 }
 
+/// A sidecar's answer.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// The sidecar's clock, if the answer says.
+    pub date: Option<Timestamp>,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// What carries a call to a sidecar and its answer back.
+pub type Transport = BoxCloneSyncService<Request<Full<Bytes>>, Answer, BoxError>;
+
 /// Calls sidecars, signed as the operator.
 #[derive(Clone, Debug)]
 pub struct Sidecars {
-    client: Client<HttpConnector, Full<Bytes>>,
-    key: Arc<SigningKey>,
+    transport: Transport,
+    key: Arc<RwLock<Arc<SigningKey>>>,
+    clock: Clock,
+    skews: Arc<Skews>,
 }
 
 impl Sidecars {
@@ -83,14 +106,43 @@ impl Sidecars {
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(Duration::from_secs(1)));
         connector.set_nodelay(true);
-        Self { client: Client::builder(TokioExecutor::new()).pool_max_idle_per_host(1).build(connector), key }
+        let client: Client<_, Full<Bytes>> =
+            Client::builder(TokioExecutor::new()).pool_max_idle_per_host(1).build(connector);
+        let over_the_network = service_fn(move |request| {
+            let client = client.clone();
+            async move {
+                let response = client.request(request).await?;
+                let (head, body) = response.into_parts();
+                let body = Limited::new(body, MOST_BYTES).collect().await?.to_bytes();
+                Ok::<_, BoxError>(Answer { status: head.status, date: date(&head.headers), body })
+            }
+        });
+        Self::over(BoxCloneSyncService::new(over_the_network), key, Clock::default())
     }
 
-    /// Asks for the report.
+    /// A caller whose calls go that way.
+    pub fn over(transport: Transport, key: Arc<SigningKey>, clock: Clock) -> Self {
+        Self { transport, key: Arc::new(RwLock::new(key)), clock, skews: Arc::default() }
+    }
+
+    /// Forgets workspaces that are gone.
+    pub(crate) fn retain(&self, exists: impl Fn(&str) -> bool) {
+        self.skews.retain(exists);
+    }
+
+    /// Signs with this key from now on. Tells whether it is another one than before.
+    pub fn sign_with(&self, key: Arc<SigningKey>) -> bool {
+        let mut present = self.key.write().unwrap_or_else(PoisonError::into_inner);
+        let changes = present.kid() != key.kid();
+        *present = key;
+        changes
+    }
+
+    /// Asks for the report. Its times are by this clock.
     pub async fn report(&self, ip: &str, workspace_uid: &str) -> Result<Report, SidecarError> {
-        let request = self.request(ip, workspace_uid, Method::GET, REPORT_PATH, Bytes::new())?;
-        let (status, body) = within(ip, SHORT_TIMEOUT, self.send(ip, request)).await?;
-        parse(ip, status, &body)
+        let call = Call { ip, workspace_uid, method: Method::GET, path: REPORT_PATH, body: Bytes::new() };
+        let (status, body) = within(ip, SHORT_TIMEOUT, self.send(&call)).await?;
+        Ok(self.translated(workspace_uid, parse(ip, status, &body)?))
     }
 
     /// Asks to drain. A refusal is an outcome, no error.
@@ -100,9 +152,17 @@ impl Sidecars {
         workspace_uid: &str,
         request: &DrainRequest,
     ) -> Result<DrainOutcome, SidecarError> {
-        let (status, body) = self.post(ip, workspace_uid, DRAIN_PATH, request, DRAIN_TIMEOUT).await?;
+        let mut request = request.clone();
+        if let Some(since) = request.idle_since_time {
+            // An operator that was started anew does not know the sidecar's clock, by which this is judged.
+            self.report(ip, workspace_uid).await?;
+            request.idle_since_time = Some(since + self.skews.of(workspace_uid));
+        }
+        let (status, body) = self.post(ip, workspace_uid, DRAIN_PATH, &request, DRAIN_TIMEOUT).await?;
         let status = if status == StatusCode::CONFLICT { StatusCode::OK } else { status };
-        parse(ip, status, &body)
+        let outcome: DrainOutcome = parse(ip, status, &body)?;
+        let report = outcome.report.map(|report| Box::new(self.translated(workspace_uid, *report)));
+        Ok(DrainOutcome { report, ..outcome })
     }
 
     /// Asks a workspace of auth mode Direct for another key. The same request is carried out once.
@@ -125,6 +185,10 @@ impl Sidecars {
         request: &NotifyRequest,
     ) -> Result<NotifyOutcome, SidecarError> {
         let (status, body) = self.post(ip, workspace_uid, NOTIFY_PATH, request, SHORT_TIMEOUT).await?;
+        if status == StatusCode::NOT_FOUND {
+            // A sidecar from before this path: it knows nobody to tell.
+            return Ok(NotifyOutcome { streams: 0 });
+        }
         parse(ip, status, &body)
     }
 
@@ -132,51 +196,81 @@ impl Sidecars {
         &self,
         ip: &str,
         workspace_uid: &str,
-        path: &str,
+        path: &'static str,
         body: &impl Serialize,
         limit: Duration,
     ) -> Result<(StatusCode, Bytes), SidecarError> {
         let body = serde_json::to_vec(body)
             .map_err(|error| SidecarError::Request { ip: ip.to_owned(), source: error.into() })?;
-        let request = self.request(ip, workspace_uid, Method::POST, path, body.into())?;
-        within(ip, limit, self.send(ip, request)).await
+        let call = Call { ip, workspace_uid, method: Method::POST, path, body: body.into() };
+        within(ip, limit, self.send(&call)).await
     }
 
-    fn request(
-        &self,
-        ip: &str,
-        workspace_uid: &str,
-        method: Method,
-        path: &str,
-        body: Bytes,
-    ) -> Result<Request<Full<Bytes>>, SidecarError> {
+    /// Sends a call, and once more if the sidecar refused it by a clock that was not known before.
+    async fn send(&self, call: &Call<'_>) -> Result<(StatusCode, Bytes), SidecarError> {
+        let (mut answer, learnt) = self.try_send(call).await?;
+        if answer.status == StatusCode::UNAUTHORIZED && learnt {
+            answer = self.try_send(call).await?.0;
+        }
+        Ok((answer.status, answer.body))
+    }
+
+    async fn try_send(&self, call: &Call<'_>) -> Result<(Answer, bool), SidecarError> {
+        let Call { ip, workspace_uid, .. } = call;
+        let answer = self.transport.clone().oneshot(self.request(call)?).await;
+        let answer = answer.map_err(|source| SidecarError::Connect { ip: (*ip).to_owned(), source })?;
+        let learnt = answer.date.is_some_and(|date| self.skews.learn(workspace_uid, date, self.clock.now()));
+        if learnt {
+            let ahead = self.skews.of(workspace_uid).as_secs();
+            tracing::warn!(ip, ahead, "the clock of the pod's node differs from this one");
+        }
+        Ok((answer, learnt))
+    }
+
+    fn request(&self, call: &Call<'_>) -> Result<Request<Full<Bytes>>, SidecarError> {
+        let Call { ip, workspace_uid, method, path, body } = call;
         let host = match ip.parse::<IpAddr>() {
             Ok(IpAddr::V4(ip)) => ip.to_string(),
             Ok(IpAddr::V6(ip)) => format!("[{ip}]"),
-            Err(_) => return Err(SidecarError::Address(ip.to_owned())),
+            Err(_) => return Err(SidecarError::Address((*ip).to_owned())),
         };
-        let now = Timestamp::now().as_second();
-        let token = identity::sign(&self.key, Issuer::Operator, workspace_uid, OPERATOR_SUBJECT, now)?;
+        let now = (self.clock.now() + self.skews.of(workspace_uid)).as_second();
+        let key = self.key.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let token = identity::sign(&key, Issuer::Operator, workspace_uid, OPERATOR_SUBJECT, now)?;
         Request::builder()
             .method(method)
             .uri(format!("http://{host}:{CONTROL_PORT}{path}"))
             .header(headers::IDENTITY, token)
             .header(http::header::CONTENT_TYPE, "application/json")
-            .body(Full::new(body))
-            .map_err(|error| SidecarError::Request { ip: ip.to_owned(), source: error.into() })
+            .body(Full::new(body.clone()))
+            .map_err(|error| SidecarError::Request { ip: (*ip).to_owned(), source: error.into() })
     }
 
-    async fn send(
-        &self,
-        ip: &str,
-        request: Request<Full<Bytes>>,
-    ) -> Result<(StatusCode, Bytes), SidecarError> {
-        let failed = |source| SidecarError::Connect { ip: ip.to_owned(), source };
-        let response = self.client.request(request).await.map_err(|error| failed(error.into()))?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), MOST_BYTES).collect().await.map_err(failed)?;
-        Ok((status, body.to_bytes()))
+    /// The report by this clock.
+    fn translated(&self, workspace_uid: &str, report: Report) -> Report {
+        let skew = self.skews.of(workspace_uid);
+        Report {
+            start_time: report.start_time - skew,
+            last_activity_time: report.last_activity_time - skew,
+            agent_ready_time: report.agent_ready_time.map(|time| time - skew),
+            ..report
+        }
     }
+}
+
+/// A call to a sidecar.
+struct Call<'a> {
+    ip: &'a str,
+    workspace_uid: &'a str,
+    method: Method,
+    path: &'static str,
+    body: Bytes,
+}
+
+/// The clock of whoever answers.
+fn date(headers: &HeaderMap) -> Option<Timestamp> {
+    let text = headers.get(http::header::DATE)?.to_str().ok()?;
+    jiff::fmt::rfc2822::parse(text).ok().map(|date| date.timestamp())
 }
 
 async fn within<T>(

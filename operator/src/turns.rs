@@ -41,8 +41,7 @@ impl Context {
             let pod = dexorder_crds::keys::child_name(&workspace.name_any());
             let pod = ObjectRef::new(&pod).within(&workspace.namespace().unwrap_or_default());
             let pod = self.stores.pods.get(&pod);
-            let uid = workspace.uid().unwrap_or_default();
-            if let PodState::Alive(pod) = PodState::of(pod.as_deref(), &uid)
+            if let PodState::Alive(pod) = PodState::of(pod.as_deref(), workspace)
                 && !pod.ready
             {
                 self.settle_line(workspace, plan::Line::Starting);

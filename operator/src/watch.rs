@@ -46,23 +46,32 @@ pub fn of_workspaces() -> watcher::Config {
     ))
 }
 
+/// The workspaces of the operator of that name, or those that are labelled with no operator.
+pub fn of_operator(name: Option<&str>) -> watcher::Config {
+    let label = keys::OPERATOR_LABEL;
+    watcher::Config::default()
+        .labels(&name.map_or_else(|| format!("!{label}"), |name| format!("{label}={name}")))
+}
+
 /// The managed fields are the larger part of most objects, and nobody reads them here.
 pub fn trim<K: Resource>(object: &mut K) {
     object.managed_fields_mut().clear();
 }
 
-/// Of a pod the plan reads its owners, what it was made from, its node and its status.
+/// Of a pod the operator reads its owners, what it was made from, the keys that it trusts, its node and its status.
 pub fn trim_pod(pod: &mut Pod) {
     trim(pod);
-    pod.annotations_mut().retain(|key, _| key == keys::TEMPLATE_HASH);
+    let read = [keys::TEMPLATE_HASH, keys::IDENTITY_KEYS];
+    pod.annotations_mut().retain(|key, _| read.contains(&key.as_str()));
     let node_name = pod.spec.take().and_then(|spec| spec.node_name);
     pod.spec = Some(PodSpec { node_name, ..PodSpec::default() });
 }
 
-/// Of a claim the plan reads its owners, its user and its phase.
+/// Of a claim the plan reads its owners, its user, its auth mode, the node of its volume and its phase.
 pub fn trim_claim(claim: &mut PersistentVolumeClaim) {
     trim(claim);
-    claim.annotations_mut().retain(|key, _| key == keys::USER_ID);
+    let read = [keys::USER_ID, keys::AUTH_MODE, keys::SELECTED_NODE];
+    claim.annotations_mut().retain(|key, _| read.contains(&key.as_str()));
     claim.spec = Some(PersistentVolumeClaimSpec::default());
 }
 

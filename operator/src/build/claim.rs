@@ -19,7 +19,10 @@ pub fn claim(workspace: &UserWorkspace, terms: &Terms) -> PersistentVolumeClaim 
     };
     PersistentVolumeClaim {
         metadata: ObjectMeta {
-            annotations: Some(BTreeMap::from([(keys::USER_ID.to_owned(), workspace.spec.user_id.clone())])),
+            annotations: Some(BTreeMap::from([
+                (keys::USER_ID.to_owned(), workspace.spec.user_id.clone()),
+                (keys::AUTH_MODE.to_owned(), workspace.spec.auth.mode.as_str().to_owned()),
+            ])),
             owner_references: owners,
             ..metadata(workspace)
         },

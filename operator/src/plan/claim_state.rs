@@ -1,6 +1,6 @@
 //! What a claim says, in the words of the plan. [no client]
 
-use dexorder_crds::{condition::storage, keys};
+use dexorder_crds::{AuthMode, UserWorkspaceSpec, condition::storage, keys};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 
 /// Where the claim of a workspace is in its life.
@@ -18,20 +18,28 @@ pub enum ClaimState {
     Lost,
     /// It holds the data of another user, or was made by somebody else.
     Foreign(Option<String>),
+    /// A workspace of auth mode Direct has used it, and the one that asks for it has this weaker mode.
+    OfStricterMode(AuthMode),
 }
 
 impl ClaimState {
-    /// Reads the state of a claim for the workspace of this user.
-    pub fn of(claim: Option<&PersistentVolumeClaim>, user: &str) -> Self {
+    /// Reads the state of a claim for a workspace with this manifest.
+    pub fn of(claim: Option<&PersistentVolumeClaim>, spec: &UserWorkspaceSpec) -> Self {
         let Some(claim) = claim else {
             return Self::Missing;
         };
-        let holder = claim.metadata.annotations.as_ref().and_then(|all| all.get(keys::USER_ID));
-        if holder.is_none_or(|holder| holder != user) {
+        let annotation = |key| claim.metadata.annotations.as_ref().and_then(|all| all.get(key));
+        let holder = annotation(keys::USER_ID);
+        if holder.is_none_or(|holder| *holder != spec.user_id) {
             return Self::Foreign(holder.cloned());
         }
         if claim.metadata.deletion_timestamp.is_some() {
             return Self::Terminating;
+        }
+        let mode = spec.auth.mode;
+        let used_by = annotation(keys::AUTH_MODE).map(String::as_str);
+        if mode != AuthMode::Direct && used_by == Some(AuthMode::Direct.as_str()) {
+            return Self::OfStricterMode(mode);
         }
         match claim.status.as_ref().and_then(|status| status.phase.as_deref()) {
             Some("Bound") => Self::Bound,
@@ -68,6 +76,15 @@ impl ClaimState {
                 storage::FOREIGN,
                 format!(
                     "claim {name} holds the data of user {holder}; give the workspace another name, or delete the claim"
+                ),
+            ),
+            Self::OfStricterMode(mode) => (
+                "False",
+                storage::STRICTER_MODE,
+                format!(
+                    "claim {name} holds data that a workspace of auth mode Direct keeps from the gateway; set spec.auth.mode to Direct, or, if the user agrees, open it to mode {mode} with `kubectl annotate --overwrite pvc/{name} {}={mode}`",
+                    keys::AUTH_MODE,
+                    mode = mode.as_str()
                 ),
             ),
             Self::Foreign(None) => (

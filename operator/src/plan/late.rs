@@ -16,10 +16,10 @@ const READ_AGAIN: SignedDuration = SignedDuration::from_secs(15);
 const VERY_LATE: SignedDuration = SignedDuration::from_secs(300);
 
 impl Planner<'_> {
-    /// When the pod was asked for.
+    /// When the pod was asked for. The API server's clock may be ahead of this one.
     pub(super) fn start_of(&self, pod: &AlivePod) -> Option<Timestamp> {
         let memory = self.observed.memory.about(Some(&pod.uid));
-        memory.start.map(|start| start.created).or(pod.created)
+        memory.start.map(|start| start.created).or(pod.created).map(|created| created.min(self.now))
     }
 
     pub(super) fn has_trouble(&self, pod: &AlivePod) -> bool {

@@ -14,9 +14,10 @@ mod run;
 mod schedule;
 mod stop;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod turn;
 mod types;
+mod unschedulable;
 mod up_to_date;
 
 use dexorder_crds::{
@@ -51,12 +52,18 @@ pub fn plan(observed: &Observed<'_>, now: Timestamp) -> Plan {
     planner.finish()
 }
 
-/// The status of a workspace of which the API server refused a part: a quota, a missing permission, an invalid object.
-pub fn refused(workspace: &UserWorkspace, message: &str, now: Timestamp) -> UserWorkspaceStatus {
+/// The status of a workspace of which the API server refused a part: a quota, a missing permission, an invalid object,
+/// a name that is taken.
+pub fn refused(
+    workspace: &UserWorkspace,
+    reason: &'static str,
+    message: &str,
+    now: Timestamp,
+) -> UserWorkspaceStatus {
     let mut draft = Draft::of(workspace, now);
     draft.status.endpoint = None;
     draft.running();
-    draft.not_ready(ready::REFUSED_BY_API, format!("{message}; it is tried again"));
+    draft.not_ready(reason, format!("{message}; it is tried again"));
     draft.status
 }
 
@@ -88,14 +95,13 @@ struct Planner<'a> {
 impl<'a> Planner<'a> {
     fn new(observed: &'a Observed<'a>, now: Timestamp) -> Self {
         let workspace = observed.workspace;
-        let uid = workspace.metadata.uid.as_deref().unwrap_or_default();
         let mut planner = Self {
             observed,
             now,
             before: workspace.status.clone().unwrap_or_default(),
             verdict: accept::judge(workspace, observed.tier, now),
-            claim: ClaimState::of(observed.claim, &workspace.spec.user_id),
-            pod: PodState::of(observed.pod, uid),
+            claim: ClaimState::of(observed.claim, &workspace.spec),
+            pod: PodState::of(observed.pod, workspace),
             draft: Draft::of(workspace, now),
             first: Vec::new(),
             then: Vec::new(),

@@ -69,14 +69,20 @@ impl Planner<'_> {
         }
         let memory = self.observed.memory.about(Some(&pod.uid));
         let report = memory.report.as_ref().map(|report| &report.what);
-        let asked = shown.as_ref().and_then(|shown| shown.request_time.clone());
-        let of_pod = shown.clone().filter(|_| same).unwrap_or_default();
+        // Of another pod than the shown one the status tells no more than the request.
+        let of_start = shown.clone().filter(|shown| same || shown.create_time.is_none());
+        let asked = of_start.as_ref().and_then(|shown| shown.request_time.clone());
+        let shown_kind = of_start.and_then(|shown| shown.kind);
+        let of_pod = shown.filter(|_| same).unwrap_or_default();
         let (kind, asked, created) = match &memory.start {
             Some(start) => (Some(start.kind), Some(micros(start.asked)), Some(micros(start.created))),
             None => (None, asked, pod.created.map(micros)),
         };
         Some(StartPhases {
-            kind: kind.map(|kind| kind.name().to_owned()).or_else(|| shown.and_then(|shown| shown.kind)),
+            kind: kind
+                .map(|kind| kind.name().to_owned())
+                .or(shown_kind)
+                .or_else(|| Some(self.start_kind().name().to_owned())),
             request_time: asked.or_else(|| created.clone()),
             create_time: created,
             scheduled_time: memory.progress.scheduled.map(micros).or(of_pod.scheduled_time),

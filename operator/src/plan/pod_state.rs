@@ -1,10 +1,12 @@
 //! What a pod's status says, in the words of the plan. [no client]
 
-use dexorder_crds::condition::ready;
+use dexorder_crds::{UserWorkspace, condition::ready};
 use k8s_openapi::{
     api::core::v1::{ContainerStatus, Pod},
+    apimachinery::pkg::apis::meta::v1::OwnerReference,
     jiff::Timestamp,
 };
+use kube::Resource;
 
 use super::phases;
 
@@ -28,6 +30,8 @@ pub enum PodState {
     Ended(Problem),
     /// It is on its way, or up: `ready` tells.
     Alive(AlivePod),
+    /// It is what a deleted workspace of the same name has left; its UID.
+    Former(String),
     /// Something else bears its name.
     Foreign,
 }
@@ -54,8 +58,8 @@ pub struct AlivePod {
 }
 
 impl PodState {
-    /// Reads the state of the pod of the workspace with this UID.
-    pub fn of(pod: Option<&Pod>, workspace_uid: &str) -> Self {
+    /// Reads the state of the pod of this workspace.
+    pub fn of(pod: Option<&Pod>, workspace: &UserWorkspace) -> Self {
         let Some(pod) = pod else {
             return Self::Absent;
         };
@@ -63,8 +67,9 @@ impl PodState {
         if pod.metadata.deletion_timestamp.is_some() {
             return Self::Terminating(node_lost(pod).then(|| node_lost_problem(pod)));
         }
-        if !owners.iter().any(|owner| owner.uid == workspace_uid) {
-            return Self::Foreign;
+        if !owners.iter().any(|owner| Some(&owner.uid) == workspace.metadata.uid.as_ref()) {
+            let former = owners.iter().any(|owner| is_namesake(owner, workspace));
+            return pod.metadata.uid.clone().filter(|_| former).map_or(Self::Foreign, Self::Former);
         }
         if let Some(problem) = ended(pod) {
             return Self::Ended(problem);
@@ -78,6 +83,13 @@ impl PodState {
         }
         Self::Alive(alive(pod))
     }
+}
+
+/// Whether the owner was a workspace of the same name. This one bears the name now, so that one is gone.
+fn is_namesake(owner: &OwnerReference, workspace: &UserWorkspace) -> bool {
+    owner.kind == UserWorkspace::kind(&())
+        && owner.api_version == UserWorkspace::api_version(&())
+        && Some(&owner.name) == workspace.metadata.name.as_ref()
 }
 
 fn alive(pod: &Pod) -> AlivePod {

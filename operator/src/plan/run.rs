@@ -1,8 +1,9 @@
 //! The workspace is wanted: make its claim and pod, follow the start, bring back what has gone. [no client]
 
 use dexorder_crds::{
-    OperatingMode, RetentionPolicy, StartPhases,
+    AuthMode, OperatingMode, RetentionPolicy, StartPhases,
     condition::{ConditionType, ready},
+    keys,
 };
 use dexorder_protocol::control::{DrainMode, DrainRequest};
 use k8s_openapi::{
@@ -30,6 +31,7 @@ impl Planner<'_> {
     pub(super) fn run(&mut self) {
         match self.pod.clone() {
             PodState::Foreign => self.name_taken(),
+            PodState::Former(uid) => self.former_pod_ends(uid),
             PodState::Terminating(problem) => self.pod_ends(problem),
             PodState::Ended(problem) => self.replace_ended_pod(&problem),
             PodState::Absent => self.start(),
@@ -43,6 +45,18 @@ impl Planner<'_> {
         self.draft.not_ready(
             ready::POD_NAME_TAKEN,
             format!("pod {name} belongs to something else; delete it or give the workspace another name"),
+        );
+    }
+
+    /// The garbage collector ends it too, but not as soon. It saves before it goes.
+    fn former_pod_ends(&mut self, uid: String) {
+        self.first.push(Action::DeletePod { uid, version: None });
+        self.forget_pod();
+        self.draft.running();
+        self.draft.not_ready(
+            ready::TERMINATING,
+            "the pod of the deleted workspace of this name ends first; the next one starts when it is gone"
+                .to_owned(),
         );
     }
 
@@ -94,6 +108,7 @@ impl Planner<'_> {
         if self.claim == ClaimState::Missing {
             self.first.push(Action::CreateClaim(Box::new(build::claim(workspace, &terms))));
         }
+        self.mark_claim();
         let pod = build::pod(workspace, self.observed.tier, &terms, self.observed.settings);
         let asked = self.asked_at();
         self.first.push(Action::CreatePod { pod: Box::new(pod), kind, asked });
@@ -117,7 +132,7 @@ impl Planner<'_> {
         self.draft.not_ready(ready::STARTING, "the pod is on its way".to_owned());
     }
 
-    fn start_kind(&self) -> StartKind {
+    pub(super) fn start_kind(&self) -> StartKind {
         if let Some(kind) = self.shown_kind().filter(|_| self.is_queued()) {
             kind
         } else if self.stop_was_decided() {
@@ -133,7 +148,7 @@ impl Planner<'_> {
     fn may_restart(&mut self) -> bool {
         let recovered = self.before.ready_time.as_ref().is_some_and(|ready| self.now - RECOVERED >= ready.0);
         let restarts = if recovered { 1 } else { self.before.restarts.unwrap_or(0).saturating_add(1) };
-        let due = self.before.start_time.as_ref().map(|start| start.0 + backoff(restarts));
+        let due = self.before.start_time.as_ref().map(|start| start.0.min(self.now) + backoff(restarts));
         if let Some(due) = due.filter(|due| self.now < *due) {
             self.look_by(due);
             self.forget_pod_address();
@@ -142,6 +157,18 @@ impl Planner<'_> {
         self.draft.status.restarts = Some(restarts);
         self.forget_pod();
         true
+    }
+
+    /// Before a workspace of auth mode Direct uses a claim, the claim says so: from then on no weaker mode may.
+    fn mark_claim(&mut self) {
+        let mode = self.observed.workspace.spec.auth.mode;
+        let Some(claim) = self.observed.claim.filter(|_| mode == AuthMode::Direct) else {
+            return;
+        };
+        let marked = claim.metadata.annotations.as_ref().and_then(|all| all.get(keys::AUTH_MODE));
+        if marked.is_none_or(|marked| marked != mode.as_str()) {
+            self.first.push(Action::MarkClaim(mode));
+        }
     }
 
     /// A claim is owned by the workspace if it shall go with it, and by nobody if it shall stay.
@@ -178,7 +205,7 @@ impl Planner<'_> {
             self.first.push(Action::DeletePod { uid: pod.uid.clone(), version });
             return;
         }
-        self.describe(pod, &memory, same);
+        self.describe(pod, same);
         if pod.ready {
             self.ready(pod, &memory, same);
         } else {
@@ -191,6 +218,9 @@ impl Planner<'_> {
     fn stop_was_taken_back(&mut self, pod: &AlivePod, memory: &Memory) -> bool {
         let since =
             draft::condition(&self.before, ConditionType::Ready).map(|ready| ready.last_transition_time.0);
+        // Written by a replica whose clock was ahead: any answer of late will do.
+        let since =
+            since.map(|since| if since > self.now { self.now - super::idle::ASK_AGAIN } else { since });
         match (&memory.drain, &memory.report) {
             (Some(drain), _) if matches!(drain.what, Drain::Done(_)) => {
                 self.first.push(Action::DeletePod { uid: pod.uid.clone(), version: None });
@@ -209,8 +239,8 @@ impl Planner<'_> {
         }
     }
 
-    fn describe(&mut self, pod: &AlivePod, memory: &Memory, same: bool) {
-        let started = memory.start.as_ref().map(|start| start.created).or(pod.created);
+    fn describe(&mut self, pod: &AlivePod, same: bool) {
+        let started = self.start_of(pod);
         let endpoint = pod.ip.as_deref().map(build::endpoint);
         let name = self.child_name();
         let touch = self.touch();
@@ -255,18 +285,19 @@ impl Planner<'_> {
 
     fn start_ends(&mut self, pod: &AlivePod, memory: &Memory) {
         let since = memory.start.as_ref().map(|start| start.asked).or(pod.created);
-        let took = since.and_then(|since| std::time::Duration::try_from(self.now.duration_since(since)).ok());
+        let took = since
+            .map(|since| std::time::Duration::try_from(self.now.duration_since(since)).unwrap_or_default());
         if let Some(took) = took {
             self.draft.status.start_duration = Some(dexorder_crds::Duration::from_std(took));
-            let kind = memory.start.as_ref().map_or(StartKind::Restart, |start| start.kind);
             let phases = self.phases().unwrap_or_default();
+            let kind = phases.kind.as_deref().and_then(StartKind::named).unwrap_or(StartKind::Restart);
             self.started = Some(Started { kind, took, phases });
         }
     }
 
     fn not_ready_yet(&mut self, pod: &AlivePod, memory: &Memory, same: bool) {
         if let Some(problem) = &pod.problem {
-            self.draft.not_ready(problem.reason, problem.message.clone());
+            self.draft.not_ready(problem.reason, self.told(problem));
             return;
         }
         let was_ready = same && self.before.ready_time.is_some();
@@ -290,7 +321,7 @@ impl Planner<'_> {
             if pod.ip.is_some() { "the agent does not answer yet" } else { "the pod is on its way" };
         self.draft.not_ready(ready::STARTING, message.to_owned());
         let known = draft::condition(&self.before, ConditionType::Ready).is_some();
-        let quiet_until = pod.created.map(|created| created + QUIET_START);
+        let quiet_until = self.start_of(pod).map(|created| created + QUIET_START);
         if let Some(until) = quiet_until.filter(|until| known && pod.ip.is_none() && self.now < *until) {
             self.hold_status = true;
             self.look_by(until);

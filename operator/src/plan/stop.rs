@@ -17,7 +17,8 @@ pub(super) const DRAIN_AGAIN: SignedDuration = SignedDuration::from_secs(2);
 impl Planner<'_> {
     pub(super) fn stop(&mut self, why: &'static str) {
         match self.pod.clone() {
-            PodState::Absent | PodState::Foreign => self.stopped(why),
+            // What a deleted workspace has left is the garbage collector's.
+            PodState::Absent | PodState::Foreign | PodState::Former(_) => self.stopped(why),
             PodState::Terminating(_) => self.begin_stop(why, "the pod is ending"),
             PodState::Ended(_) => {
                 self.begin_stop(why, "the pod has ended");

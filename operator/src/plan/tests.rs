@@ -1,8 +1,10 @@
 //! The plan as a table: what is observed on the left, what is done on the right.
 
-mod fixtures;
+mod clocks;
+pub(crate) mod fixtures;
 mod histories;
 mod idleness;
 mod starting;
 mod stopping;
+mod succession;
 mod terms;

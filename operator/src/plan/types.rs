@@ -1,6 +1,6 @@
 //! What a plan is made from and what it consists of. [no client]
 
-use dexorder_crds::{StartPhases, UserWorkspace, UserWorkspaceStatus, WorkspaceTier};
+use dexorder_crds::{AuthMode, StartPhases, UserWorkspace, UserWorkspaceStatus, WorkspaceTier};
 use dexorder_protocol::control::DrainRequest;
 use k8s_openapi::{
     api::core::v1::{PersistentVolumeClaim, Pod},
@@ -40,6 +40,8 @@ pub enum Action {
     CreateClaim(Box<PersistentVolumeClaim>),
     /// Set who owns the claim: the workspace (deleted with it) or nobody (kept).
     SetClaimOwners(Vec<OwnerReference>),
+    /// Write on the claim which auth mode it is used with.
+    MarkClaim(AuthMode),
     /// Make the pod. That it exists already is fine: the next look sees which one it is.
     CreatePod {
         /// The pod.

@@ -20,23 +20,23 @@ use crate::{
 };
 
 /// The moment at which every scene begins.
-pub(super) const START: i64 = 1_800_000_000;
-pub(super) const IDLE_SECONDS: i64 = 900;
-pub(super) const USER: &str = "trader1";
+pub(crate) const START: i64 = 1_800_000_000;
+pub(crate) const IDLE_SECONDS: i64 = 900;
+pub(crate) const USER: &str = "trader1";
 
 /// A workspace and everything around it, to be changed by a test before it plans.
 #[derive(Clone, Debug)]
-pub(super) struct Scene {
-    pub(super) workspace: UserWorkspace,
-    pub(super) tier: Option<WorkspaceTier>,
-    pub(super) pod: Option<Pod>,
-    pub(super) claim: Option<PersistentVolumeClaim>,
-    pub(super) memory: Memory,
-    pub(super) turn: Turn,
-    pub(super) now: Timestamp,
+pub(crate) struct Scene {
+    pub(crate) workspace: UserWorkspace,
+    pub(crate) tier: Option<WorkspaceTier>,
+    pub(crate) pod: Option<Pod>,
+    pub(crate) claim: Option<PersistentVolumeClaim>,
+    pub(crate) memory: Memory,
+    pub(crate) turn: Turn,
+    pub(crate) now: Timestamp,
 }
 
-pub(super) fn tier() -> WorkspaceTier {
+pub(crate) fn tier() -> WorkspaceTier {
     let spec = WorkspaceTierSpec {
         idle_timeout: IdleTimeoutPolicy { default: "15m".parse().unwrap(), most: "1h".parse().unwrap() },
         max_lifetime: None,
@@ -58,7 +58,7 @@ pub(super) fn tier() -> WorkspaceTier {
     WorkspaceTier::new("standard", spec)
 }
 
-pub(super) fn scene() -> Scene {
+pub(crate) fn scene() -> Scene {
     let spec = UserWorkspaceSpec {
         user_id: USER.to_owned(),
         tier: "standard".to_owned(),
@@ -86,7 +86,7 @@ pub(super) fn scene() -> Scene {
 }
 
 impl Scene {
-    pub(super) fn plan(&self) -> Plan {
+    pub(crate) fn plan(&self) -> Plan {
         let settings = Settings::default();
         let observed = Observed {
             workspace: &self.workspace,
@@ -101,7 +101,7 @@ impl Scene {
     }
 
     /// Plans and takes over the status that was planned.
-    pub(super) fn step(&mut self) -> Plan {
+    pub(crate) fn step(&mut self) -> Plan {
         let plan = self.plan();
         if let Some(status) = &plan.status {
             self.workspace.status = Some(status.clone());
@@ -109,12 +109,12 @@ impl Scene {
         plan
     }
 
-    pub(super) fn wait(&mut self, seconds: i64) -> &mut Self {
+    pub(crate) fn wait(&mut self, seconds: i64) -> &mut Self {
         self.now += SignedDuration::from_secs(seconds);
         self
     }
 
-    pub(super) fn touch(&mut self, value: &str) -> &mut Self {
+    pub(crate) fn touch(&mut self, value: &str) -> &mut Self {
         self.workspace
             .metadata
             .annotations
@@ -123,7 +123,7 @@ impl Scene {
         self
     }
 
-    pub(super) fn bound_claim(&mut self) -> &mut Self {
+    pub(crate) fn bound_claim(&mut self) -> &mut Self {
         let mut claim = PersistentVolumeClaim {
             status: Some(PersistentVolumeClaimStatus {
                 phase: Some("Bound".to_owned()),
@@ -136,13 +136,16 @@ impl Scene {
         self
     }
 
-    pub(super) fn pod(&mut self, uid: &str, ip: Option<&str>, ready: bool) -> &mut Self {
+    pub(crate) fn pod(&mut self, uid: &str, ip: Option<&str>, ready: bool) -> &mut Self {
         self.pod = Some(Pod {
             metadata: ObjectMeta {
                 name: Some("ws-w1".to_owned()),
                 uid: Some(uid.to_owned()),
                 creation_timestamp: Some(Time(self.now)),
                 owner_references: Some(vec![OwnerReference {
+                    api_version: "dexorder.io/v1alpha1".to_owned(),
+                    kind: "UserWorkspace".to_owned(),
+                    name: "w1".to_owned(),
                     uid: "uid-w1".to_owned(),
                     ..Default::default()
                 }]),
@@ -163,19 +166,19 @@ impl Scene {
         self
     }
 
-    pub(super) fn pod_terminates(&mut self) -> &mut Self {
+    pub(crate) fn pod_terminates(&mut self) -> &mut Self {
         if let Some(pod) = &mut self.pod {
             pod.metadata.deletion_timestamp = Some(Time(self.now));
         }
         self
     }
 
-    pub(super) fn pod_status(&mut self) -> &mut PodStatus {
+    pub(crate) fn pod_status(&mut self) -> &mut PodStatus {
         self.pod.as_mut().unwrap().status.as_mut().unwrap()
     }
 
     /// A workspace that has become ready on pod `p1`.
-    pub(super) fn running() -> Self {
+    pub(crate) fn running() -> Self {
         let mut scene = scene();
         scene.bound_claim().step();
         scene.pod("p1", Some("10.0.0.1"), true).report(0, START).step();
@@ -184,7 +187,7 @@ impl Scene {
     }
 
     /// A workspace that was stopped for idleness.
-    pub(super) fn suspended() -> Self {
+    pub(crate) fn suspended() -> Self {
         let mut scene = Self::running();
         scene.wait(IDLE_SECONDS);
         scene.report(0, START);
@@ -198,7 +201,7 @@ impl Scene {
     }
 
     /// The sidecar of pod `p1` was asked just now.
-    pub(super) fn report(&mut self, in_flight: u32, last_activity: i64) -> &mut Self {
+    pub(crate) fn report(&mut self, in_flight: u32, last_activity: i64) -> &mut Self {
         self.memory.pod_uid = Some("p1".to_owned());
         self.memory.report = Some(Seen {
             at: self.now,
@@ -220,17 +223,17 @@ impl Scene {
         self
     }
 
-    pub(super) fn status(&self) -> UserWorkspaceStatus {
+    pub(crate) fn status(&self) -> UserWorkspaceStatus {
         self.workspace.status.clone().unwrap_or_default()
     }
 
-    pub(super) fn message(&self, type_: &str) -> String {
+    pub(crate) fn message(&self, type_: &str) -> String {
         let conditions = self.status().conditions;
         conditions.into_iter().find(|one| one.type_ == type_).map(|one| one.message).unwrap_or_default()
     }
 
     /// Status and reason of a condition, such as `True/Ready`.
-    pub(super) fn condition(&self, type_: &str) -> String {
+    pub(crate) fn condition(&self, type_: &str) -> String {
         self.status()
             .conditions
             .iter()
@@ -239,7 +242,7 @@ impl Scene {
     }
 }
 
-pub(super) fn drained() -> DrainOutcome {
+pub(crate) fn drained() -> DrainOutcome {
     DrainOutcome {
         drained: true,
         reason: None,
@@ -252,13 +255,14 @@ pub(super) fn drained() -> DrainOutcome {
 }
 
 /// The actions of a plan by name, in order.
-pub(super) fn names(plan: &Plan) -> Vec<&'static str> {
+pub(crate) fn names(plan: &Plan) -> Vec<&'static str> {
     plan.first
         .iter()
         .chain(&plan.then)
         .map(|action| match action {
             Action::CreateClaim(_) => "CreateClaim",
             Action::SetClaimOwners(_) => "SetClaimOwners",
+            Action::MarkClaim(_) => "MarkClaim",
             Action::CreatePod { .. } => "CreatePod",
             Action::Line { .. } => "Line",
             Action::DeleteWorkspace => "DeleteWorkspace",

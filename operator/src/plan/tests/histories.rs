@@ -167,7 +167,7 @@ impl World {
     fn perform(&mut self, action: Action) -> bool {
         match action {
             Action::CreateClaim(claim) => self.scene.claim = Some(*claim),
-            Action::SetClaimOwners(_) => {}
+            Action::SetClaimOwners(_) | Action::MarkClaim(_) => {}
             Action::CreatePod { pod, kind, asked } => {
                 if self.scene.pod.is_none() {
                     self.pods_made += 1;

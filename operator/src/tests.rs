@@ -1,0 +1,6 @@
+//! The operator's looks against an API server and sidecars that are played in memory.
+
+mod cluster;
+mod histories;
+mod looks;
+mod operator;

@@ -1,0 +1,408 @@
+//! A cluster in memory: an API server with its rules for versions and preconditions, one workspace's pod and sidecar, and
+//! calls that are refused, conflict or get no answer when a test says so.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use dexorder_crds::{UserWorkspace, UserWorkspaceStatus};
+use dexorder_protocol::{
+    Issuer, TrustedKeys,
+    control::{DRAIN_PATH, DrainMode, DrainOutcome, DrainRequest, NotIdle, REPORT_PATH, Report},
+    headers::IDENTITY,
+    identity::verify,
+};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use k8s_openapi::{
+    api::core::v1::{PersistentVolumeClaim, Pod, PodCondition, PodStatus},
+    apimachinery::pkg::apis::meta::v1::Time,
+    jiff::{SignedDuration, Timestamp},
+};
+use kube::client::Body;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+use crate::{clock::Clock, sidecar::Answer};
+
+/// What becomes of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It is refused for good.
+    Refused,
+    /// Somebody else wrote first.
+    Conflict,
+    /// The server fails.
+    Fails,
+    /// It never arrives.
+    Lost,
+    /// It takes effect, and its answer never arrives.
+    Unanswered,
+}
+
+/// All that is.
+#[derive(Default)]
+pub(super) struct World {
+    pub(super) workspace: Option<UserWorkspace>,
+    pub(super) pod: Option<Pod>,
+    pub(super) claim: Option<PersistentVolumeClaim>,
+    pub(super) sidecar: Sidecar,
+    /// What becomes of the next writes; none: they are carried out.
+    pub(super) fates: VecDeque<Option<Fate>>,
+    /// Each write that took effect, as `VERB kind`.
+    pub(super) writes: Vec<String>,
+    /// Rules that were broken.
+    pub(super) violations: Vec<String>,
+    version: u64,
+    pods_made: u32,
+}
+
+/// The sidecar of the present pod.
+#[derive(Clone, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each can be so by itself")]
+pub(super) struct Sidecar {
+    pub(super) last_activity: Timestamp,
+    pub(super) in_flight: bool,
+    pub(super) draining: bool,
+    pub(super) silent: bool,
+    /// It does not know the path of notifications.
+    pub(super) old: bool,
+    /// How far its clock is ahead.
+    pub(super) ahead: SignedDuration,
+    /// By which it knows the operator; none: it believes everybody.
+    pub(super) keys: Option<Arc<TrustedKeys>>,
+}
+
+/// The cluster, shared by the API server, the sidecar and the test.
+#[derive(Clone)]
+pub(super) struct Cluster {
+    world: Arc<Mutex<World>>,
+    clock: Clock,
+}
+
+impl Cluster {
+    pub(super) fn new(clock: Clock, workspace: UserWorkspace) -> Self {
+        let cluster = Self { world: Arc::default(), clock };
+        cluster.world().put_workspace(workspace);
+        cluster
+    }
+
+    // A test that panicked has failed anyway.
+    pub(super) fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The API server.
+    pub(super) async fn serve(
+        self,
+        request: Request<Body>,
+    ) -> Result<Response<Full<bytes::Bytes>>, kube::Error> {
+        let (parts, body) = request.into_parts();
+        let body = body.collect().await?.to_bytes();
+        let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
+        let reads = parts.method == Method::GET;
+        let path = parts.uri.path().to_owned();
+        let fate = if reads { None } else { self.world().fates.pop_front().flatten() };
+        let refuse = match fate {
+            None | Some(Fate::Unanswered) => None,
+            Some(Fate::Refused) => Some(StatusCode::FORBIDDEN),
+            Some(Fate::Conflict) => Some(StatusCode::CONFLICT),
+            Some(Fate::Fails) => Some(StatusCode::INTERNAL_SERVER_ERROR),
+            Some(Fate::Lost) => return std::future::pending().await,
+        };
+        let answer = match refuse {
+            Some(status) => Err(status),
+            None => self.world().handle(&parts.method, &path, &body, self.clock.now()),
+        };
+        if fate == Some(Fate::Unanswered) {
+            return std::future::pending().await;
+        }
+        let (status, body) = match answer {
+            Ok(body) => (StatusCode::OK, body),
+            Err(status) => (status, failure(status)),
+        };
+        let body = Full::new(serde_json::to_vec(&body).unwrap().into());
+        Ok(Response::builder().status(status).body(body).unwrap())
+    }
+
+    /// The sidecar.
+    pub(super) async fn answer(
+        self,
+        request: Request<Full<bytes::Bytes>>,
+    ) -> Result<Answer, tower::BoxError> {
+        let (parts, body) = request.into_parts();
+        let body = body.collect().await?.to_bytes();
+        let mut world = self.world();
+        // The sidecar lives by its own clock.
+        let now = self.clock.now() + world.sidecar.ahead;
+        if world.sidecar.silent || !world.has_address() {
+            return Err("connection refused".into());
+        }
+        let (status, answer) = match parts.uri.path() {
+            _ if !world.sidecar.trusts(&parts.headers, now) => (StatusCode::UNAUTHORIZED, Value::Null),
+            REPORT_PATH => (StatusCode::OK, json!(world.sidecar.report(now))),
+            DRAIN_PATH => {
+                let outcome = world.sidecar.drain(&serde_json::from_slice(&body)?, now);
+                let status = if outcome.drained { StatusCode::OK } else { StatusCode::CONFLICT };
+                (status, json!(outcome))
+            }
+            _ if world.sidecar.old => (StatusCode::NOT_FOUND, Value::Null),
+            _ => (StatusCode::OK, json!({"streams": 1})),
+        };
+        Ok(Answer { status, date: Some(now), body: serde_json::to_vec(&answer)?.into() })
+    }
+}
+
+fn failure(status: StatusCode) -> Value {
+    json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": status.as_u16(),
+        "reason": status.canonical_reason(), "message": "as the test says"})
+}
+
+impl Sidecar {
+    /// A sidecar of the same making, for another pod.
+    fn fresh(&self, now: Timestamp) -> Self {
+        let Self { old, ahead, keys, .. } = self.clone();
+        Self { last_activity: now + ahead, old, ahead, keys, ..Self::default() }
+    }
+
+    fn trusts(&self, headers: &http::HeaderMap, now: Timestamp) -> bool {
+        let Some(keys) = &self.keys else { return true };
+        let token = headers[IDENTITY].to_str().unwrap();
+        verify(token, keys, Issuer::Operator, "uid-w1", now.as_second()).is_ok()
+    }
+
+    fn report(&self, now: Timestamp) -> Report {
+        Report {
+            start_time: now,
+            last_activity_time: self.last_activity,
+            in_flight: self.in_flight.into(),
+            open_streams: 0,
+            busy: Vec::new(),
+            agent_ready: true,
+            agent_ready_time: None,
+            draining: self.draining,
+            saved_commit: None,
+            workspace_uid: None,
+            public_key: None,
+            key_rotation: None,
+        }
+    }
+
+    fn drain(&mut self, request: &DrainRequest, now: Timestamp) -> DrainOutcome {
+        let since = request.idle_since_time.unwrap_or(Timestamp::MAX);
+        let active = self.in_flight || self.last_activity > since;
+        let drained = self.draining || request.mode == DrainMode::Force || !active;
+        if drained {
+            self.draining = true;
+            self.in_flight = false;
+        }
+        DrainOutcome {
+            drained,
+            reason: (!drained).then_some(NotIdle::Active),
+            report: (!drained).then(|| Box::new(self.report(now))),
+            saved_commit: drained.then(|| "c0ffee".to_owned()),
+            clean: drained,
+            cancelled: 0,
+            error: None,
+        }
+    }
+}
+
+impl World {
+    pub(super) fn put_workspace(&mut self, mut workspace: UserWorkspace) {
+        workspace.metadata.resource_version = Some(self.next_version());
+        self.workspace = Some(workspace);
+    }
+
+    pub(super) fn change_workspace(&mut self, change: impl FnOnce(&mut UserWorkspace)) {
+        if let Some(mut workspace) = self.workspace.clone() {
+            change(&mut workspace);
+            self.put_workspace(workspace);
+        }
+    }
+
+    pub(super) fn change_pod(&mut self, change: impl FnOnce(&mut Pod)) {
+        let version = self.next_version();
+        if let Some(pod) = &mut self.pod {
+            change(pod);
+            pod.metadata.resource_version = Some(version);
+        }
+    }
+
+    fn next_version(&mut self) -> String {
+        self.version += 1;
+        self.version.to_string()
+    }
+
+    pub(super) fn has_address(&self) -> bool {
+        self.pod.as_ref().and_then(|pod| pod.status.as_ref()?.pod_ip.as_ref()).is_some()
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        let conditions = self.pod.as_ref().and_then(|pod| pod.status.as_ref()?.conditions.as_ref());
+        conditions.is_some_and(|all| all.iter().any(|one| one.type_ == "Ready" && one.status == "True"))
+    }
+
+    pub(super) fn terminates(&self) -> bool {
+        self.pod.as_ref().is_some_and(|pod| pod.metadata.deletion_timestamp.is_some())
+    }
+
+    pub(super) fn serves(&self) -> bool {
+        self.is_ready() && !self.terminates() && !self.sidecar.draining && !self.sidecar.silent
+    }
+
+    /// The kubelet gets on with the pod.
+    pub(super) fn kubelet(&mut self) {
+        let phase = self.pod.as_ref().and_then(|pod| pod.status.as_ref()?.phase.clone());
+        if self.terminates() {
+            self.pod = None;
+            self.sidecar = self.sidecar.fresh(Timestamp::UNIX_EPOCH);
+        } else if phase.as_deref() != Some("Failed") {
+            let ready = self.has_address() && !self.sidecar.draining;
+            let condition = PodCondition {
+                type_: "Ready".to_owned(),
+                status: if ready { "True" } else { "False" }.to_owned(),
+                ..PodCondition::default()
+            };
+            self.change_pod(|pod| {
+                pod.status = Some(PodStatus {
+                    phase: Some("Running".to_owned()),
+                    pod_ip: Some("10.0.0.1".to_owned()),
+                    conditions: Some(vec![condition]),
+                    ..PodStatus::default()
+                });
+            });
+        }
+    }
+
+    fn violate(&mut self, what: impl Into<String>) {
+        self.violations.push(what.into());
+    }
+
+    fn handle(
+        &mut self,
+        method: &Method,
+        path: &str,
+        body: &Value,
+        now: Timestamp,
+    ) -> Result<Value, StatusCode> {
+        let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+        let place = parts.iter().position(|part| *part == "namespaces").ok_or(StatusCode::NOT_FOUND)?;
+        let kind = parts[place + 2];
+        let answer = match (method.as_str(), kind) {
+            ("GET", "pods") => return found(self.pod.as_ref()),
+            ("GET", "persistentvolumeclaims") => return found(self.claim.as_ref()),
+            ("GET", _) => return Ok(json!({"metadata": {}, "items": []})),
+            ("POST", "pods") => self.create_pod(body, now),
+            ("POST", "persistentvolumeclaims") => self.create_claim(body),
+            ("PATCH", "persistentvolumeclaims") => patch(self.claim.as_mut(), body),
+            ("PATCH", "pods") => patch(self.pod.as_mut(), body),
+            ("PATCH", "userworkspaces") => self.write_status(body),
+            ("DELETE", "pods") => self.delete_pod(body, now),
+            (_, "events") => Ok(body.clone()),
+            _ => {
+                self.violate(format!("{method} {path}"));
+                Err(StatusCode::METHOD_NOT_ALLOWED)
+            }
+        }?;
+        self.writes.push(format!("{method} {kind}"));
+        Ok(answer)
+    }
+
+    fn create_claim(&mut self, body: &Value) -> Result<Value, StatusCode> {
+        if self.claim.is_some() {
+            return Err(StatusCode::CONFLICT);
+        }
+        let mut claim: PersistentVolumeClaim = read(body);
+        claim.metadata.uid = Some("claim-1".to_owned());
+        self.claim = Some(claim.clone());
+        Ok(json!(claim))
+    }
+
+    fn create_pod(&mut self, body: &Value, now: Timestamp) -> Result<Value, StatusCode> {
+        if self.claim.is_none() {
+            self.violate("a pod before its claim");
+        }
+        if self.pod.is_some() {
+            return Err(StatusCode::CONFLICT);
+        }
+        self.pods_made += 1;
+        let mut pod: Pod = read(body);
+        pod.metadata.uid = Some(format!("pod-{}", self.pods_made));
+        pod.metadata.creation_timestamp = Some(Time(now));
+        pod.metadata.resource_version = Some(self.next_version());
+        self.pod = Some(pod.clone());
+        self.sidecar = self.sidecar.fresh(now);
+        Ok(json!(pod))
+    }
+
+    fn delete_pod(&mut self, body: &Value, now: Timestamp) -> Result<Value, StatusCode> {
+        let wanted = |name: &str| body["preconditions"][name].as_str().map(str::to_owned);
+        let Some(uid) = wanted("uid") else {
+            self.violate("a pod was deleted by name alone");
+            return Err(StatusCode::BAD_REQUEST);
+        };
+        let metadata = self.pod.as_ref().map(|pod| pod.metadata.clone()).ok_or(StatusCode::NOT_FOUND)?;
+        let changed =
+            wanted("resourceVersion").is_some_and(|version| metadata.resource_version != Some(version));
+        if metadata.uid != Some(uid) || changed {
+            return Err(StatusCode::CONFLICT);
+        }
+        if self.serves() {
+            self.violate("a pod that serves was deleted");
+        }
+        self.change_pod(|pod| pod.metadata.deletion_timestamp = Some(Time(now)));
+        Ok(json!({"kind": "Status", "status": "Success"}))
+    }
+
+    fn write_status(&mut self, body: &Value) -> Result<Value, StatusCode> {
+        let Some(mut workspace) = self.workspace.clone() else {
+            return Err(StatusCode::NOT_FOUND);
+        };
+        let Some(version) = body["metadata"]["resourceVersion"].as_str() else {
+            self.violate("a status was written on whatever was there");
+            return Err(StatusCode::BAD_REQUEST);
+        };
+        if workspace.metadata.resource_version.as_deref() != Some(version) {
+            return Err(StatusCode::CONFLICT);
+        }
+        let status: UserWorkspaceStatus = serde_json::from_value(body["status"].clone()).unwrap();
+        if workspace.status.as_ref() == Some(&status) {
+            self.violate("a write that changes nothing");
+        }
+        workspace.status = Some(status);
+        self.put_workspace(workspace);
+        Ok(json!(self.workspace))
+    }
+}
+
+fn read<K: DeserializeOwned>(body: &Value) -> K {
+    serde_json::from_value(body.clone()).unwrap()
+}
+
+fn found(object: Option<&impl Serialize>) -> Result<Value, StatusCode> {
+    object.map(|object| json!(object)).ok_or(StatusCode::NOT_FOUND)
+}
+
+/// A merge patch of the metadata.
+fn patch<K: Serialize + DeserializeOwned>(object: Option<&mut K>, body: &Value) -> Result<Value, StatusCode> {
+    let object = object.ok_or(StatusCode::NOT_FOUND)?;
+    let mut value = json!(object);
+    if body["metadata"]["uid"].as_str().is_some_and(|uid| value["metadata"]["uid"] != uid) {
+        return Err(StatusCode::CONFLICT);
+    }
+    merge(&mut value, body);
+    *object = serde_json::from_value(value.clone()).unwrap();
+    Ok(value)
+}
+
+fn merge(value: &mut Value, patch: &Value) {
+    let Some(fields) = patch.as_object() else {
+        *value = patch.clone();
+        return;
+    };
+    for (name, field) in fields {
+        merge(&mut value[name], field);
+    }
+}

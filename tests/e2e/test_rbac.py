@@ -34,7 +34,7 @@ MAY = {
         "list events in dexorder",
         "get,list,watch workspacetiers.dexorder.io",
         "patch userworkspaces.dexorder.io/status in dexorder",
-        "get,list,watch,create,delete pods in dexorder",
+        "get,list,watch,create,patch,delete pods in dexorder",
         "get,list,watch,create,patch persistentvolumeclaims in dexorder",
         "create,patch events.events.k8s.io in dexorder",
         "create leases.coordination.k8s.io in dexorder-system",
@@ -333,6 +333,54 @@ def test_the_operator_deletes_only_what_is_a_workspaces(system: Kubectl, client:
     pods = system.list("pods", "--selector=app.kubernetes.io/name=dexorder-gateway")
     path = f"/api/v1/namespaces/{SYSTEM_NAMESPACE}/pods/{pods[0]['metadata']['name']}"
     assert "only pods and claims with the label" in try_as(OPERATOR, client, "DELETE", path)
+
+
+@pytest.fixture(scope="module")
+def running(settled_user: User) -> str:
+    """The path of a running workspace's pod."""
+    return f"{PODS}/{settled_user.workspace.child}"
+
+
+def test_the_operator_tells_a_running_pod_of_other_keys(running: str, client: httpx2.Client) -> None:
+    patch = {"metadata": {"annotations": {"dexorder.io/identity-keys": "{}"}}}
+    assert try_as(OPERATOR, client, "PATCH", running, patch) == ""
+
+
+@pytest.mark.parametrize(
+    "patch",
+    [
+        {"metadata": {"annotations": {"dexorder.io/template-hash": "0"}}},
+        {"metadata": {"annotations": {"dexorder.io/template-hash": None}}},
+        {"metadata": {"annotations": {"example.com/desk": "rates"}}},
+        {"metadata": {"labels": {"dexorder.io/egress": "Any"}}},
+        {"metadata": {"ownerReferences": None}},
+        {"metadata": {"finalizers": ["example.com/stay"]}},
+        {"spec": {"activeDeadlineSeconds": 1}},
+    ],
+    ids=str,
+)
+def test_the_operator_changes_nothing_else_of_a_pod(patch: Object, running: str, client: httpx2.Client) -> None:
+    assert "the annotation dexorder.io/identity-keys alone" in try_as(OPERATOR, client, "PATCH", running, patch)
+
+
+def test_the_operator_deletes_the_workspaces_of_visitors_and_no_other(kubectl: Kubectl, client: httpx2.Client) -> None:
+    name = f"rbac-{secrets.token_hex(4)}"
+    cases = {
+        "visitor": (visitor(userId=f"anonymous:{name}"), ANONYMOUS, ""),
+        "label": (visitor(userId=name), ANONYMOUS, "no workspaces but those of anonymous visitors"),
+        "user": (visitor(userId=f"anonymous:{name}"), {}, "no workspaces but those of anonymous visitors"),
+    }
+    made = []
+    try:
+        for case, (workspace, labels, told) in cases.items():
+            workspace["metadata"] = {"name": f"{name}-{case}", "labels": labels}
+            workspace["spec"]["operatingMode"] = "Suspended"
+            client.post(WORKSPACES, json=workspace).raise_for_status()
+            made.append(f"uws/{name}-{case}")
+            refusal = try_as(OPERATOR, client, "DELETE", f"{WORKSPACES}/{name}-{case}")
+            assert told in refusal if told else refusal == ""
+    finally:
+        kubectl.run("delete", "--ignore-not-found", "--wait=false", *made)
 
 
 def test_the_operator_takes_over_no_foreign_claim(kubectl: Kubectl, client: httpx2.Client) -> None:

@@ -48,16 +48,46 @@ defaults:
 auth:
   issuers:
     {{- toYaml $issuers | nindent 4 }}
+  {{- if $gateway.auth.apiKeysSecret }}
+  apiKeysFolder: /etc/dexorder/api-keys
+  {{- end }}
 wake:
   {{- toYaml $gateway.wake | nindent 2 }}
 limits:
-  {{- toYaml $gateway.limits | nindent 2 }}
+  {{- include "dexorder.numbers" $gateway.limits | nindent 2 }}
+{{- if $gateway.visitors.enabled }}
+visitors:
+  {{- include "dexorder.visitors" . | nindent 2 }}
+{{- end }}
+{{- if $gateway.tls.secretName }}
+tls: {folder: /etc/dexorder/tls}
+{{- end }}
 shutdown:
   {{- toYaml $gateway.shutdown | nindent 2 }}
 allowedOrigins:
   {{- toYaml $gateway.allowedOrigins | nindent 2 }}
 chat:
   {{- include "dexorder.chatConfig" $gateway.chat | nindent 2 }}
+{{- end }}
+
+{{/* A part of the values whose numbers stay integers: large ones would come out as floats. */}}
+{{- define "dexorder.numbers" -}}
+{{- range $name, $value := . }}
+{{ $name }}: {{ if kindIs "map" $value }}{{ include "dexorder.numbers" $value | nindent 2 }}
+{{- else if kindIs "slice" $value }}{{ $value | toJson }}
+{{- else if or (kindIs "string" $value) (kindIs "bool" $value) }}{{ $value | toJson }}
+{{- else }}{{ int64 $value }}{{ end }}
+{{- end }}
+{{- end }}
+
+{{/* The visitors' part of it. */}}
+{{- define "dexorder.visitors" -}}
+{{- $visitors := .Values.gateway.visitors -}}
+{{- $tier := get .Values.tiers $visitors.tier | default dict -}}
+{{- if and $tier (not (has "Public" (default (list) $tier.authModes))) }}{{ fail (printf "gateway.visitors.tier: the tier %s does not have Public among its authModes" $visitors.tier) }}{{ end -}}
+{{- $lifetime := $visitors.lifetime | default $tier.maxLifetime -}}
+{{- if not $lifetime }}{{ fail (printf "gateway.visitors.lifetime is empty and the tier %s has no maxLifetime: set one of them, or visitors' workspaces stay for ever" $visitors.tier) }}{{ end -}}
+{{- include "dexorder.numbers" (set (deepCopy $visitors) "lifetime" $lifetime) }}
 {{- end }}
 
 {{/* The chat's part of it. Numbers are written as integers: large ones would come out as floats. */}}

@@ -45,7 +45,7 @@ async def append(
     def edit(read: Read) -> Edits:
         nonlocal added
         before = read(path) or b""
-        if any(message.get("key") == key for message in parse(before)):
+        if key.encode() in before and any(message.get("key") == key for message in parse(before)):
             return {path: before}
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         kept = [{"time": now, "key": key, **message} for message in messages]

@@ -11,20 +11,28 @@ from dexorder_agent.repo.paths import TEMPORARY_PREFIX
 
 
 def prepare(path: Path, content: bytes) -> str:
-    """Write the content beside the place of the file, under a temporary name, which is returned. It is not synced yet."""
-    made = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for folder in made:
-        sync_folder(folder.parent)
+    """Have the content on the disk beside the place of the file, under a temporary name, which is returned."""
+    make_folder(path.parent)
     descriptor, temporary = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
-            os.fchmod(file.fileno(), 0o644)
+            file.flush()
+            os.fchmod(descriptor, 0o644)
+            os.fsync(descriptor)
     except BaseException:
         os.unlink(temporary)
         raise
     return temporary
+
+
+def make_folder(folder: Path) -> None:
+    """Have a folder, with those above it, on the disk."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    sync_folder(folder.parent)
 
 
 def sync(paths: Iterable[Path]) -> None:

@@ -57,7 +57,8 @@ class Git:
     @author.setter
     def author(self, author: str) -> None:
         self._author = author
-        self._environment = environment(author)
+        self.environment = environment(author)
+        """The whole environment of its processes."""
 
     async def run(self, *command: str, ok: tuple[int, ...] = (0,), given: str | None = None) -> str:
         """Run a git command and return what it printed; `given` is its input."""
@@ -84,20 +85,22 @@ class Git:
             "git",
             *command,
             cwd=self.folder,
-            env=self._environment,
+            env=self.environment,
             stdin=asyncio.subprocess.PIPE if given else asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
 
+    def reference(self) -> str:
+        """What names the newest commit, below git's folder: the branch, or HEAD itself."""
+        text = (self.folder / ".git" / "HEAD").read_text().strip()
+        return text[5:] if text.startswith("ref: ") else "HEAD"
+
     def head(self) -> str | None:
         """The commit of the branch, read from the file: the cheapest way, and enough for loose and packed refs."""
         folder = self.folder / ".git"
         try:
-            reference = (folder / "HEAD").read_text().strip()
-            if not reference.startswith("ref: "):
-                return reference or None
-            name = reference[5:]
+            name = self.reference()
             try:
                 return (folder / name).read_text().strip() or None
             except FileNotFoundError:
@@ -110,10 +113,21 @@ class Git:
         return None
 
 
+COMMITTER = ("Dexorder workspace", "workspace@workspace.invalid")
+NOT_AT_ENDS = "".join(map(chr, range(33))) + ".,:;<>\"'\\"
+"""Git takes these from the ends of a name, and refuses one of which nothing is left."""
+
+
+def identity(author: str) -> tuple[str, str]:
+    """A user's name and address in a commit."""
+    name = "".join(character for character in author if character.isprintable() and character not in "<>\n")[:100].strip(NOT_AT_ENDS)
+    email = "".join(character if character.isascii() and character.isalnum() else "-" for character in name)
+    return name or "user", f"{email or 'user'}@workspace.invalid"
+
+
 def environment(author: str) -> dict[str, str]:
     """The whole environment of a git process: nothing of the machine's configuration gets in."""
-    name = "".join(character for character in author if character.isprintable() and character not in "<>\n")[:100].strip()
-    email = "".join(character if character.isascii() and character.isalnum() else "-" for character in name)
+    name, email = identity(author)
     variables = {
         "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
         "HOME": "/nonexistent",
@@ -125,10 +139,12 @@ def environment(author: str) -> dict[str, str]:
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_OPTIONAL_LOCKS": "0",
         "GIT_LITERAL_PATHSPECS": "1",
-        "GIT_AUTHOR_NAME": name or "user",
-        "GIT_AUTHOR_EMAIL": f"{email or 'user'}@workspace.invalid",
-        "GIT_COMMITTER_NAME": "Dexorder workspace",
-        "GIT_COMMITTER_EMAIL": "workspace@workspace.invalid",
+        "GIT_AUTHOR_NAME": name,
+        "GIT_AUTHOR_EMAIL": email,
+        "GIT_COMMITTER_NAME": COMMITTER[0],
+        "GIT_COMMITTER_EMAIL": COMMITTER[1],
+        # A branch is a file: it is moved without git.
+        "GIT_DEFAULT_REF_FORMAT": "files",
         "GIT_CONFIG_COUNT": str(len(SETTINGS)),
     }
     for number, (key, value) in enumerate(SETTINGS.items()):

@@ -1,21 +1,15 @@
-"""Applies several changes to the files at once, so that they share one commit."""
+"""Works out several changes to the files at once, so that they share one commit."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from dexorder_agent.errors import WorkspaceError
 from dexorder_agent.repo import files
-from dexorder_agent.repo.objects import write
 from dexorder_agent.repo.paths import confine
-
-SYNCS = 16
-"""So many files are synced at the same time."""
 
 Edits = Mapping[str, bytes | None]
 """New contents by path; None removes the file."""
@@ -24,7 +18,15 @@ Read = Callable[[str], bytes | None]
 """Gives the content of a file as the changes before this one left it."""
 
 Edit = Callable[[Read], Edits]
-"""Works out the edits of a change. It runs while no other writer is at work."""
+"""Works out the edits of a change. It runs while no other writer is at work, and perhaps more than once."""
+
+
+class PathError(Exception):
+    """A file that can't be written or removed."""
+
+    def __init__(self, path: str, error: OSError) -> None:
+        super().__init__(f"{path} can't be written: {error.strerror}")
+        self.path = path
 
 
 @dataclass(slots=True)
@@ -38,107 +40,93 @@ class Member:
     error: Exception | None = None
 
 
-def apply(root: Path, members: list[Member], algorithm: str) -> dict[str, str | None]:
-    """Write the files of all members, and git's objects for them; returns the objects' names by path, None for what is gone.
+@dataclass(slots=True)
+class Draft:
+    """What the changes of a group come to. Their files are written in two steps."""
 
-    A member that can't be applied gets its error and changes nothing. Every file is on the disk under a temporary name before the first
-    takes its place, so a power cut leaves old files or new ones.
-    """
+    root: Path
+    before: Mapping[str, bytes | None]
+    contents: Mapping[str, bytes | None]
+    """Of every file that a change named."""
+    _temporaries: dict[str, str] = field(default_factory=dict)
+
+    def write(self, path: str) -> None:
+        """Have a file's content on the disk, under a temporary name if it is new."""
+        content, target = self.contents[path], self.root / path
+        try:
+            if content is not None and content != self.before[path]:
+                self._temporaries[path] = files.prepare(target, content)
+            elif content is not None:
+                files.sync_file(target)
+        except OSError as error:
+            raise PathError(path, error) from error
+
+    def place(self) -> None:
+        """Move the new files to their places and remove those that go."""
+        for path, content in self.contents.items():
+            target = self.root / path
+            try:
+                if path in self._temporaries:
+                    os.rename(self._temporaries[path], target)
+                    del self._temporaries[path]
+                elif content is None and self.before[path] is not None:
+                    target.unlink(missing_ok=True)
+            except OSError as error:
+                raise PathError(path, error) from error
+
+    @property
+    def folders(self) -> set[Path]:
+        """The folders that name the files."""
+        return {folder for path in self.contents if (folder := (self.root / path).parent).is_dir()}
+
+    def discard(self) -> None:
+        """Remove the new files that did not come to their places."""
+        for temporary in self._temporaries.values():
+            Path(temporary).unlink(missing_ok=True)
+
+
+def draft(root: Path, members: list[Member]) -> Draft:
+    """Work out the changes one after the other. One that can't be made gets its error and changes nothing."""
+    before: dict[str, bytes | None] = {}
     contents: dict[str, bytes | None] = {}
-    written: dict[str, str | None] = {}
 
     def read(path: str) -> bytes | None:
-        if path not in contents:
-            contents[path] = _content(confine(root, path))
-        return contents[path]
+        path = _normal(path)
+        if path in contents:
+            return contents[path]
+        if path not in before:
+            before[path] = _content(confine(root, path))
+        return before[path]
 
     for member in members:
-        prepared: dict[str, str | None] = {}
+        if member.error is not None:
+            continue
         try:
-            member.edits = dict(member.edit(read))
-            for path, content in member.edits.items():
-                target = confine(root, path)
-                if read(path) == content:
-                    prepared.setdefault(path, written.get(path))
-                    continue
-                member.differs = True
-                prepared[path] = None if content is None else files.prepare(target, content)
+            wanted = member.edit(read)
+            for path in wanted:
+                confine(root, path)
+            member.edits = {_normal(path): content for path, content in wanted.items()}
+            differing = [path for path, content in member.edits.items() if read(path) != content]
         except OSError as error:
             member.error = WorkspaceError(f"{', '.join(member.edits)} can't be written: {error.strerror}")
         except Exception as error:
             member.error = error
-        if member.error is not None:
-            for path, temporary in prepared.items():
-                if temporary is not None and temporary != written.get(path):
-                    os.unlink(temporary)
-            continue
-        for path, temporary in prepared.items():
-            older = written.get(path)
-            if older is not None and older != temporary:
-                os.unlink(older)
-            written[path] = temporary
-        contents.update(member.edits)
-    objects = _flush(root, members, written, contents, algorithm)
-    _place(root, members, written, contents)
-    return {path: objects[path] for member in members if member.error is None for path in member.edits}
+        else:
+            # One that is worked out again, as another failed, differs from what there was at first.
+            member.differs = member.differs or bool(differing)
+            contents |= member.edits
+    return Draft(root, before, contents)
 
 
-def _flush(
-    root: Path, members: list[Member], written: dict[str, str | None], contents: Mapping[str, bytes | None], algorithm: str
-) -> dict[str, str | None]:
-    """Have the written files and their objects on the disk: all at the same time, which takes hardly longer than one."""
-    objects: dict[str, str | None] = {}
-
-    def flush(path: str) -> None:
-        content, temporary = contents[path], written.get(path)
-        if content is not None:
-            objects[path] = write(root / ".git", content, algorithm)
-        if temporary is not None:
-            files.sync_file(temporary)
-
-    wanted = dict.fromkeys(path for member in members if member.error is None for path in member.edits)
-    objects.update(dict.fromkeys(wanted))
-    for path, done in [(path, _syncing().submit(flush, path)) for path in wanted]:
-        try:
-            done.result()
-        except OSError as error:
-            temporary = written.pop(path, None)
-            if temporary is not None:
-                Path(temporary).unlink(missing_ok=True)
-            _fail(members, path, error)
-    return objects
-
-
-@cache
-def _syncing() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(SYNCS, "sync")
-
-
-def _fail(members: list[Member], path: str, error: OSError) -> None:
+def fail(members: list[Member], error: PathError) -> None:
+    """Give the error to the changes that name the file."""
     for member in members:
-        if path in member.edits and member.error is None:
-            member.error = WorkspaceError(f"{path} can't be written: {error.strerror}")
+        if member.error is None and error.path in member.edits:
+            member.error = WorkspaceError(str(error))
 
 
-def _place(root: Path, members: list[Member], written: Mapping[str, str | None], contents: Mapping[str, bytes | None]) -> None:
-    """Move the written files to their places and remove those that go."""
-    folders = set()
-    for path, temporary in written.items():
-        target = root / path
-        try:
-            if temporary is not None:
-                os.rename(temporary, target)
-            elif contents[path] is None and target.exists():
-                target.unlink()
-            else:
-                continue
-            folders.add(target.parent)
-        except OSError as error:
-            if temporary is not None:
-                Path(temporary).unlink(missing_ok=True)
-            _fail(members, path, error)
-    for done in [_syncing().submit(files.sync_folder, folder) for folder in folders]:
-        done.result()
+def _normal(path: str) -> str:
+    return str(PurePosixPath(path))
 
 
 def _content(target: Path) -> bytes | None:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from dexorder_agent.errors import WorkspaceError
 from dexorder_agent.log import event
-from dexorder_agent.repo import files, group, recover, seed
+from dexorder_agent.repo import files, recover, seed
+from dexorder_agent.repo.commit import Committer, Made
 from dexorder_agent.repo.git import Git, GitError
 from dexorder_agent.repo.group import Edit, Edits, Member
 from dexorder_agent.repo.paths import confine
@@ -21,7 +22,6 @@ logger = logging.getLogger(__name__)
 MAX_FILE_BYTES = 2 * 1024 * 1024
 
 SEED_RETRY_SECONDS = 2.0
-SHA256_DIGITS = 64
 MAX_GROUP = 128
 """So many changes share a commit at most."""
 
@@ -41,6 +41,7 @@ class Repository:
         self.remote = remote
         self.root = root
         self.git = Git(root, author)
+        self._committer = Committer(self.git)
         self._frozen = frozen
         self._lock = asyncio.Lock()
         self._opened = asyncio.Event()
@@ -152,7 +153,7 @@ class Repository:
                     taken, self._waiting = self._waiting[:MAX_GROUP], self._waiting[MAX_GROUP:]
                     failure: Exception | None = None
                     try:
-                        paths, commit, moved = await self._commit([member for member, _ in taken])
+                        made = await self._commit([member for member, _ in taken])
                     except Exception as error:
                         failure = error
                 for member, done in taken:
@@ -162,30 +163,20 @@ class Repository:
                     if problem is not None:
                         done.set_exception(problem)
                     else:
-                        done.set_result(Change(commit, moved and (member.differs or not any(m.differs for m, _ in taken))))
-                if failure is None and moved:
-                    self._tell(paths)
+                        changed = made.moved and (member.differs or not any(other.differs for other, _ in taken))
+                        done.set_result(Change(made.commit, changed))
+                if failure is None and made.moved:
+                    self._tell(made.paths)
         finally:
             self._writer = None
 
-    async def _commit(self, members: list[Member]) -> tuple[list[str], str, bool]:
-        """Commit a group: the paths, the commit, and whether it is a new one."""
-        before = self.head()
-        algorithm = "sha256" if len(before or "") == SHA256_DIGITS else "sha1"
-        objects = await asyncio.to_thread(group.apply, self.root, members, algorithm)
-        if not objects:
-            return [], before or "", False
-        paths = list(objects)
-        nothing = "0" * len(before or "0" * 40)
-        entries = [f"100644 {named}\t{path}" if named else f"0 {nothing}\t{path}" for path, named in objects.items()]
+    async def _commit(self, members: list[Member]) -> Made:
         try:
-            await self.git.run("update-index", "-z", "--index-info", given="\0".join([*entries, ""]))
-            message = group.message([member for member in members if member.error is None])
-            await self.git.run("commit", "--quiet", "--message", message, ok=(0, 1))
+            return await asyncio.to_thread(self._committer.commit, members)
         except GitError as error:
-            raise WorkspaceError(f"the change is written but can't be committed: {error}") from error
-        commit = await self._durable_head()
-        return paths, commit, commit != before
+            raise WorkspaceError(f"the change can't be committed: {error}") from error
+        except OSError as error:
+            raise WorkspaceError(f"the change can't be committed: {error.strerror or error}") from error
 
     def _tell(self, paths: Iterable[str]) -> None:
         changed = frozenset(paths)

@@ -62,12 +62,13 @@ impl App {
             config.visitors.clone(),
         ));
         let limits = Arc::new(Limits::new(&config.limits));
+        let visit = config.visitors.as_ref().map(|visitors| visitors.lifetime).unwrap_or_default();
         Ok(Self {
             auth: Authenticator::new(&config.issuers, config.api_keys_folder.clone()).await?,
             signer: Signer::new(config.signing_key_file.clone()).await?,
             connector: Connector::new(Arc::clone(&workspaces), Arc::clone(&limits), Arc::clone(&metrics)),
             upstream: Upstream::new(),
-            chat: Chat::new(&config.chat, metrics.chat())?,
+            chat: Chat::new(&config.chat, visit, metrics.chat())?,
             metadata_url: metadata::url(&config),
             visitors: config.visitors.as_ref().map(|visitors| Visitors::new(visitors, &config.public_url)),
             limits,

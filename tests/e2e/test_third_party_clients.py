@@ -1,9 +1,11 @@
-"""Unmodified third-party clients work through the gateway: the Python SDK's and the MCP Inspector's CLI."""
+"""Unmodified third-party clients work through the gateway: the official ones of two languages, and the Inspector."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
+import shutil
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from support.users import User
 
 NODE = Path(__file__).resolve().parents[2] / ".local" / "node" / "node_modules"
+SCRIPT = Path(__file__).with_name("support") / "ts_client.mjs"
 SDK_MODES = {"legacy": "2025-11-25", "auto": "2026-07-28", "2026-07-28": "2026-07-28"}
 
 
@@ -81,6 +84,27 @@ def test_a_client_of_the_sdk_outlives_the_pod(mode: str, user: User) -> None:
         assert await rsi(client) == before
 
     with_sdk(user, mode, use)
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto", "2026-07-28"])
+def test_the_typescript_client(mode: str, settled_user: User) -> None:
+    # Node looks for packages beside the script.
+    script = NODE.parent / SCRIPT.name
+    shutil.copyfile(SCRIPT, script)
+    shown = {"ENDPOINT": settled_user.endpoint, "CREDENTIALS": json.dumps(dict(settled_user.mcp.credentials))}
+    done = subprocess.run(
+        [str(NODE / ".bin" / "node"), str(script)],
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+        env={**os.environ, **shown, "MODE": mode},
+    )
+    assert done.returncode == 0, f"{done.stderr}{done.stdout}"
+    seen = json.loads(done.stdout)
+    assert {"run_indicator", "save_indicator"} <= set(seen["tools"])
+    assert 0 < seen["called"]["outputs"]["rsi"][0] < 100
+    assert seen["read"][0]["uri"] == "context://user-profile"
 
 
 def inspector(user: User, era: str, *arguments: str) -> dict[str, Any]:

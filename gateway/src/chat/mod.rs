@@ -8,6 +8,7 @@ mod context;
 mod conversations;
 mod error;
 mod event;
+mod guests;
 mod history;
 mod listen;
 mod llm;
@@ -42,6 +43,7 @@ use crate::config::{ChatConfig, ModelConfig};
 use cache::Cache;
 use error::ChatError;
 use event::Events;
+use guests::Guests;
 use llm::Llm;
 pub(crate) use metrics::ChatMetrics;
 pub(crate) use routes::routes;
@@ -61,6 +63,7 @@ pub(crate) struct Chat {
     metrics: ChatMetrics,
     cache: Cache,
     servers: Servers,
+    guests: Guests,
     /// Interrupts all turns.
     abort: CancellationToken,
     tasks: TaskTracker,
@@ -68,12 +71,14 @@ pub(crate) struct Chat {
 }
 
 impl Chat {
-    pub(crate) fn new(config: &ChatConfig, metrics: ChatMetrics) -> Result<Self, WebError> {
+    /// `visit`: how long a visitor may come back.
+    pub(crate) fn new(config: &ChatConfig, visit: Duration, metrics: ChatMetrics) -> Result<Self, WebError> {
         Ok(Self {
             llm: Llm::new(config)?,
             metrics,
             cache: Cache::default(),
             servers: Servers::new(&config.servers)?,
+            guests: Guests::new(i64::try_from(visit.as_secs()).unwrap_or(i64::MAX)),
             abort: CancellationToken::new(),
             tasks: TaskTracker::new(),
             turns: Arc::default(),

@@ -97,6 +97,9 @@ async fn keep_awake(workspace: &UserWorkspace, minutes: &Value) -> Result<Value,
     let minutes = minutes.as_u64().filter(|minutes| (1..=most).contains(minutes));
     let minutes = minutes.ok_or_else(|| format!("{MINUTES} must be a whole number from 1 to {most}"))?;
     let known = app.workspaces.of_user(&workspace.user).ok_or("there is no workspace yet")?;
+    if known.is_anonymous() {
+        return Err("the workspace of an anonymous visitor is not kept awake".to_owned());
+    }
     let wanted = i64::try_from(minutes).map(SignedDuration::from_mins).unwrap_or_default();
     let until = Timestamp::now().checked_add(wanted).map_err(|_| "that is too far away".to_owned())?;
     let kept = app.workspaces.keep_awake(&known.name, until).await.map_err(|error| error.to_string())?;

@@ -27,6 +27,7 @@ use crate::limits::Client;
 use crate::mcp;
 use crate::metrics::Outcome;
 use crate::refusal::{METHODS, Refusal};
+use crate::visitors;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -38,7 +39,17 @@ struct Asker {
 
 type Answer = Result<Response, ChatError>;
 
+/// The chat of users, and that of visitors if they may have one.
 pub(crate) fn routes(app: &Arc<App>) -> Router<Arc<App>> {
+    let router = table(app, false);
+    match &app.visitors {
+        Some(visitors) if visitors.may_chat() => router.nest(visitors::PATH, table(app, true)),
+        _ => router,
+    }
+}
+
+/// `visits`: of visitors.
+fn table(app: &Arc<App>, visits: bool) -> Router<Arc<App>> {
     Router::new()
         .route("/v1/chat/completions", post(complete))
         .route("/v1/chat/events", post(events))
@@ -47,16 +58,20 @@ pub(crate) fn routes(app: &Arc<App>) -> Router<Arc<App>> {
         .route("/v1/conversations/{id}", get(read).delete(delete))
         .route("/v1/{*rest}", axum::routing::any(not_found))
         .method_not_allowed_fallback(not_allowed)
-        .layer(from_fn_with_state(Arc::clone(app), around))
+        .layer(from_fn_with_state((Arc::clone(app), visits), around))
 }
 
 /// What all requests have in common: who may call from a web page, a number, and a count.
-async fn around(State(app): State<Arc<App>>, mut request: Request<Body>, next: Next) -> Response {
+async fn around(
+    State((app, visits)): State<(Arc<App>, bool)>,
+    mut request: Request<Body>,
+    next: Next,
+) -> Response {
     let number = app.next_request_id();
     let method = request.method().clone();
     let page = mcp::origin::check(request.headers(), &app.config.allowed_origins);
     let from = app.limits.origin(request.extensions(), request.headers());
-    request.extensions_mut().insert(Client(from));
+    request.extensions_mut().insert(Client { from, visits });
     let counted = page.clone().and_then(|page| app.limits.request(from, &app.metrics).map(|()| page));
     let mut response = match counted {
         Ok(Some(_)) if method == Method::OPTIONS => mcp::origin::preflight(request.headers()),
@@ -97,19 +112,26 @@ fn respond(app: &App, method: &Method, answer: Answer) -> Response {
 }
 
 /// The user who asks, and where from.
-async fn authenticate(app: &App, headers: &HeaderMap, from: Client) -> Result<Asker, ChatError> {
-    let way = mcp::way::by_user(app, headers, from.0).await?;
-    Ok(Asker { user: way.subject, from: from.0 })
+async fn authenticate(app: &App, headers: &HeaderMap, client: Client) -> Result<Asker, ChatError> {
+    let way = if client.visits {
+        mcp::way::by_visitor(app, headers, client.from)?
+    } else {
+        mcp::way::by_user(app, headers, client.from).await?
+    };
+    Ok(Asker { user: way.subject, from: client.from })
 }
 
-/// Who sends a POST, and its body.
+/// Who asks the model something, and the body of the request.
 async fn checked<T: DeserializeOwned>(
     app: &App,
-    from: Client,
+    client: Client,
     request: Request<Body>,
 ) -> Result<(Asker, HeaderMap, T), ChatError> {
     let (parts, body) = request.into_parts();
-    let asker = authenticate(app, &parts.headers, from).await?;
+    let asker = authenticate(app, &parts.headers, client).await?;
+    if let Some(visitors) = app.visitors.as_ref().filter(|_| client.visits) {
+        visitors.count_turn(&asker.user, &app.metrics)?;
+    }
     let bytes = mcp::read_body(&parts.headers, body, app.config.body_limit).await?;
     let body = serde_json::from_slice(&bytes).map_err(|error| ChatError::Request {
         message: format!("the body can't be used: {error}"),
@@ -120,11 +142,11 @@ async fn checked<T: DeserializeOwned>(
 
 async fn complete(
     State(app): State<Arc<App>>,
-    Extension(from): Extension<Client>,
+    Extension(client): Extension<Client>,
     request: Request<Body>,
 ) -> Response {
     let answer = async {
-        let (asker, headers, body) = checked::<Completion>(&app, from, request).await?;
+        let (asker, headers, body) = checked::<Completion>(&app, client, request).await?;
         let (streams, with_usage) = (body.stream == Some(true), body.wants_usage());
         let question = body.question(asker.user, &headers)?;
         let head = Head {
@@ -146,11 +168,11 @@ async fn complete(
 
 async fn events(
     State(app): State<Arc<App>>,
-    Extension(from): Extension<Client>,
+    Extension(client): Extension<Client>,
     request: Request<Body>,
 ) -> Response {
     let answer = async {
-        let (asker, headers, body) = checked::<Run>(&app, from, request).await?;
+        let (asker, headers, body) = checked::<Run>(&app, client, request).await?;
         let question: Question = body.question(asker.user, &headers)?;
         let conversation = question.conversation.clone();
         let model = model_of(&app, &question.user).name.clone();
@@ -173,10 +195,10 @@ async fn open(app: &App, mut events: Events, writer: impl Writer, conversation: 
 
 async fn models(
     State(app): State<Arc<App>>,
-    Extension(from): Extension<Client>,
+    Extension(client): Extension<Client>,
     headers: HeaderMap,
 ) -> Response {
-    let answer = authenticate(&app, &headers, from).await.map(|asker| {
+    let answer = authenticate(&app, &headers, client).await.map(|asker| {
         let model = |id: &str| json!({"id": id, "object": "model", "created": 0, "owned_by": "dexorder"});
         let data: Vec<Value> = [model_of(&app, &asker.user).name.as_str(), DEFAULT_MODEL].map(model).into();
         Json(json!({"object": "list", "data": data})).into_response()
@@ -185,18 +207,18 @@ async fn models(
 }
 
 /// The caller's workspace.
-async fn workspace(app: &Arc<App>, headers: &HeaderMap, from: Client) -> Result<UserWorkspace, ChatError> {
-    let Asker { user, from } = authenticate(app, headers, from).await?;
+async fn workspace(app: &Arc<App>, headers: &HeaderMap, client: Client) -> Result<UserWorkspace, ChatError> {
+    let Asker { user, from } = authenticate(app, headers, client).await?;
     Ok(UserWorkspace { app: Arc::clone(app), user, from })
 }
 
 async fn list(
     State(app): State<Arc<App>>,
-    Extension(from): Extension<Client>,
+    Extension(client): Extension<Client>,
     headers: HeaderMap,
 ) -> Response {
     let answer = async {
-        let workspace = workspace(&app, &headers, from).await?;
+        let workspace = workspace(&app, &headers, client).await?;
         Ok(Json(conversations::list(&workspace).await?).into_response())
     };
     let answer = answer.await;
@@ -212,11 +234,11 @@ async fn read(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
     Query(reading): Query<Reading>,
-    Extension(from): Extension<Client>,
+    Extension(client): Extension<Client>,
     headers: HeaderMap,
 ) -> Response {
     let answer = async {
-        let workspace = workspace(&app, &headers, from).await?;
+        let workspace = workspace(&app, &headers, client).await?;
         let id = request::conversation(Some(id), "id")?;
         let last = reading.last.unwrap_or(1000).clamp(1, 10_000);
         Ok(Json(conversations::read(&workspace, &id, last).await?).into_response())
@@ -228,11 +250,11 @@ async fn read(
 async fn delete(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
-    Extension(from): Extension<Client>,
+    Extension(client): Extension<Client>,
     headers: HeaderMap,
 ) -> Response {
     let answer = async {
-        let workspace = workspace(&app, &headers, from).await?;
+        let workspace = workspace(&app, &headers, client).await?;
         let id = request::conversation(Some(id), "id")?;
         Ok(Json(conversations::delete(&workspace, &id).await?).into_response())
     };

@@ -113,6 +113,9 @@ impl UserWorkspace {
         arguments: &Value,
         within: Duration,
     ) -> Result<ToolResult, McpError> {
+        if let Some(kept) = self.app.chat.guests.call(&self.user, name, arguments) {
+            return Ok(kept);
+        }
         let params = json!({"name": name, "arguments": arguments});
         tool_result(self.request("tools/call", Some(name), params, within).await?)
     }

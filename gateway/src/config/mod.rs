@@ -11,7 +11,7 @@ pub use chat::{ChatConfig, ModelConfig, Provider, TokensParameter};
 pub use dexorder_oidc::{IssuerConfig, KeySource};
 pub use limits::{AnonymousWakes, LimitsConfig, NewWorkspaces, Requests};
 pub use servers::ServerConfig;
-pub use visitors::VisitorsConfig;
+pub use visitors::{VisitorsChat, VisitorsConfig};
 
 use std::collections::HashSet;
 use std::net::SocketAddr;

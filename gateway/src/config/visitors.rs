@@ -24,6 +24,18 @@ pub struct VisitorsConfig {
     pub new_in_all: u32,
     /// Requests of one visitor a minute; 0: no limit.
     pub requests: u32,
+    /// The chat, if they may use it.
+    pub chat: Option<VisitorsChat>,
+}
+
+/// Turns of visitors in the chat a minute; 0: no limit.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
+pub struct VisitorsChat {
+    /// Of one visitor.
+    pub per_visitor: u32,
+    /// Of all.
+    pub in_all: u32,
 }
 
 /// As it stands in the file.
@@ -36,6 +48,20 @@ pub(super) struct RawVisitors {
     most: usize,
     new_per_minute: NewVisitors,
     requests_per_minute: u32,
+    chat: RawVisitorsChat,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
+struct RawVisitorsChat {
+    enabled: bool,
+    turns_per_minute: VisitorsChat,
+}
+
+impl Default for VisitorsChat {
+    fn default() -> Self {
+        Self { per_visitor: 10, in_all: 60 }
+    }
 }
 
 #[derive(Deserialize)]
@@ -54,6 +80,7 @@ impl Default for RawVisitors {
             most: 100,
             new_per_minute: NewVisitors::default(),
             requests_per_minute: 300,
+            chat: RawVisitorsChat::default(),
         }
     }
 }
@@ -67,7 +94,8 @@ impl Default for NewVisitors {
 impl RawVisitors {
     /// The settings, or nothing if there are to be no visitors.
     pub(super) fn check(self, problems: &mut Problems) -> Option<VisitorsConfig> {
-        let Self { enabled, tier, lifetime, most, new_per_minute, requests_per_minute: requests } = self;
+        let Self { enabled, tier, lifetime, most, new_per_minute, requests_per_minute: requests, chat } =
+            self;
         let NewVisitors { per_address: new_per_address, in_all: new_in_all } = new_per_minute;
         let span = lifetime.parse::<dexorder_crds::Duration>().ok().map(dexorder_crds::Duration::as_std);
         let in_bounds = span.filter(|span| (Duration::from_mins(1)..=MOST_LIFETIME).contains(span));
@@ -81,7 +109,18 @@ impl RawVisitors {
         rate(problems, "visitors.newPerMinute.perAddress", new_per_address);
         rate(problems, "visitors.newPerMinute.inAll", new_in_all);
         rate(problems, "visitors.requestsPerMinute", requests);
-        let (tier, lifetime) = (tier?, lifetime?);
-        enabled.then_some(VisitorsConfig { tier, lifetime, most, new_per_address, new_in_all, requests })
+        let RawVisitorsChat { enabled: may_chat, turns_per_minute: turns } = chat;
+        rate(problems, "visitors.chat.turnsPerMinute.perVisitor", turns.per_visitor);
+        rate(problems, "visitors.chat.turnsPerMinute.inAll", turns.in_all);
+        let (tier, lifetime, chat) = (tier?, lifetime?, may_chat.then_some(turns));
+        enabled.then_some(VisitorsConfig {
+            tier,
+            lifetime,
+            most,
+            new_per_address,
+            new_in_all,
+            requests,
+            chat,
+        })
     }
 }

@@ -24,7 +24,11 @@ pub(crate) struct Peer(pub(crate) IpAddr);
 
 /// Where a request comes from, put into those that pass several functions on their way.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Client(pub(crate) IpAddr);
+pub(crate) struct Client {
+    pub(crate) from: IpAddr,
+    /// It came by a way of visitors.
+    pub(crate) visits: bool,
+}
 
 /// What can be had too often.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +51,10 @@ pub(crate) enum Limit {
     Visitors,
     /// Requests of one visitor.
     Visitor,
+    /// Turns of one visitor in the chat.
+    TurnsOfVisitor,
+    /// Turns of all visitors.
+    Turns,
 }
 
 impl Limit {
@@ -62,6 +70,8 @@ impl Limit {
             Self::VisitorsOfAddress => "visitors_of_address",
             Self::Visitors => "visitors",
             Self::Visitor => "visitor",
+            Self::TurnsOfVisitor => "turns_of_visitor",
+            Self::Turns => "turns_of_visitors",
         }
     }
 
@@ -81,6 +91,8 @@ impl Limit {
             Self::VisitorsOfAddress => "more visitors than may come from one address in a while",
             Self::Visitors => "more visitors than may come in a while",
             Self::Visitor => "more requests than one visitor may send in a while",
+            Self::TurnsOfVisitor => "more messages than one visitor may send in a while",
+            Self::Turns => "more messages than all visitors together may send in a while",
         }
     }
 }

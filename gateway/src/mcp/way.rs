@@ -9,7 +9,7 @@ use http::HeaderMap;
 use crate::app::App;
 use crate::auth::AuthError;
 use crate::refusal::Refusal;
-use crate::visitors::Visitor;
+use crate::visitors::{self, Visitor};
 use crate::wake::Caller;
 use crate::workspaces::{ApiError, Target};
 
@@ -65,6 +65,14 @@ pub(crate) async fn by_user(app: &App, headers: &HeaderMap, from: IpAddr) -> Res
         }
         _ => Ok(Way::of_user(&user, from)),
     }
+}
+
+/// Which visitor asks at a place that makes none.
+pub(crate) fn by_visitor(app: &App, headers: &HeaderMap, from: IpAddr) -> Result<Way, Refusal> {
+    let known = visitors::of_request(headers, &app.signer.seals().visitors).map_err(Refusal::Auth)?;
+    let (visitors, visitor) = app.visitors.as_ref().zip(known).ok_or(Refusal::NoVisitor)?;
+    visitors.count_request(&visitor, &app.metrics)?;
+    Ok(Way::of_visitor(&visitor, from))
 }
 
 /// Who may ask for a workspace by its name: anybody if it checks its users itself or has none, else its user alone.

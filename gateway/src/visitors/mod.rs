@@ -32,6 +32,8 @@ pub(crate) struct Visitors {
     of_address: Rate<IpAddr>,
     in_all: Rate<()>,
     requests: Rate<String>,
+    turns_of_visitor: Rate<String>,
+    turns: Rate<()>,
 }
 
 /// A visitor who has just come, with what to send back the next time.
@@ -47,6 +49,8 @@ impl Visitors {
             of_address: Rate::new(config.new_per_address, MOST_KEYS),
             in_all: Rate::new(config.new_in_all, 1),
             requests: Rate::new(config.requests, MOST_KEYS),
+            turns_of_visitor: Rate::new(config.chat.map_or(0, |chat| chat.per_visitor), MOST_KEYS),
+            turns: Rate::new(config.chat.map_or(0, |chat| chat.in_all), 1),
             secure: public_url.starts_with("https:"),
             config: config.clone(),
         }
@@ -74,6 +78,17 @@ impl Visitors {
     /// Counts a request of a visitor.
     pub(crate) fn count_request(&self, visitor: &Visitor, metrics: &Metrics) -> Result<(), Refusal> {
         counted(Limit::Visitor, self.requests.take(visitor.user()), metrics)
+    }
+
+    /// Whether they may use the chat.
+    pub(crate) const fn may_chat(&self) -> bool {
+        self.config.chat.is_some()
+    }
+
+    /// Counts a turn of the chat.
+    pub(crate) fn count_turn(&self, user: &str, metrics: &Metrics) -> Result<(), Refusal> {
+        counted(Limit::TurnsOfVisitor, self.turns_of_visitor.take(user.to_owned()), metrics)?;
+        counted(Limit::Turns, self.turns.take(()), metrics)
     }
 
     /// The headers that give a new visitor the credential.
@@ -152,6 +167,7 @@ mod tests {
             new_per_address: 2,
             new_in_all: 3,
             requests: 0,
+            chat: None,
         };
         Visitors::new(&config, "https://gw.example")
     }

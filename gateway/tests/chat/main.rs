@@ -15,5 +15,6 @@ mod server;
 #[path = "../gateway/support/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "the other tests of the gateway use the rest")]
 mod support;
+mod visitors;
 mod workspace;
 mod world;

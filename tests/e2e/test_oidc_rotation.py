@@ -1,0 +1,151 @@
+"""A certified OpenID provider issues the tokens, and changes its key in the middle of a load: no request fails."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+import jwt
+import pytest
+
+from support.mcp_http import Mcp
+from support.oidc_provider import OidcProvider, address_towards
+from support.other_gateway import OtherGateway
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from support.kubectl import Kubectl
+    from support.users import User
+
+AUDIENCE = "https://workspaces.test/mcp"
+CLIENTS = 4
+BETWEEN_FETCHES = 11.0
+"""A gateway asks an issuer for an unknown key at most every ten seconds."""
+
+
+@pytest.fixture(scope="module")
+def users(new_module_user: Callable[[], User]) -> list[User]:
+    """Users of the provider; their workspaces run already."""
+    made = [new_module_user() for _ in range(2)]
+    for user in made:
+        user.mcp.tools()
+    return made
+
+
+@pytest.fixture(scope="module")
+def provider(tmp_path_factory: pytest.TempPathFactory, gateway_url: str, users: list[User]) -> Iterator[OidcProvider]:
+    folder: Path = tmp_path_factory.mktemp("oidc")
+    with OidcProvider(folder, address_towards(gateway_url), AUDIENCE, [user.id for user in users]) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def url(system: Kubectl, provider: OidcProvider) -> Iterator[str]:
+    """A gateway that discovers the provider's keys by itself."""
+
+    def change(config: dict[str, Any]) -> None:
+        issuer = {"issuer": provider.issuer, "audience": AUDIENCE, "caFile": "/etc/dexorder/files/provider.pem"}
+        config["auth"]["issuers"] = [{**issuer, "algorithms": ["ES256"]}]
+
+    gateway = OtherGateway(system, "e2e-oidc-gateway")
+    gateway.stop()
+    try:
+        yield gateway.start(change, {"provider.pem": provider.certificate})
+    finally:
+        gateway.stop()
+
+
+def as_user(http: httpx2.Client, url: str, token: str) -> Mcp:
+    return Mcp(http, f"{url}/mcp", {"Authorization": f"Bearer {token}"})
+
+
+class Load(threading.Thread):
+    """One client that gets a new token for each of its calls, until it is told to stop."""
+
+    def __init__(self, provider: OidcProvider, url: str, user: User) -> None:
+        super().__init__()
+        self.provider, self.url, self.user = provider, url, user
+        self.enough = threading.Event()
+        self.keys: set[str] = set()
+        self.failures: list[str] = []
+        self.calls = 0
+
+    def run(self) -> None:
+        with httpx2.Client(trust_env=False, timeout=90) as http:
+            while not self.enough.is_set():
+                token = self.provider.token(self.user.id)
+                response = as_user(http, self.url, token).send("tools/list")
+                self.calls += 1
+                if response.status_code != httpx2.codes.OK:
+                    self.failures.append(f"{response.status_code} {response.text}")
+                self.keys.add(jwt.get_unverified_header(token)["kid"])
+
+    def wait_for(self, calls: int, *, but: str = "") -> None:
+        """Wait until so many more calls were made, and one with a token of another key than `but`."""
+        wanted, deadline = self.calls + calls, time.monotonic() + 120
+        while self.calls < wanted or not self.keys - {but}:
+            assert time.monotonic() < deadline, f"the load did not get on: {self.calls} calls, {self.failures}"
+            assert self.is_alive()
+            time.sleep(0.05)
+
+
+def test_a_key_is_rotated_in_the_middle_of_a_load(provider: OidcProvider, url: str, users: list[User]) -> None:
+    clients = [Load(provider, url, users[number % len(users)]) for number in range(CLIENTS)]
+    began = time.monotonic()
+    for client in clients:
+        client.start()
+    try:
+        for client in clients:
+            client.wait_for(5)
+        time.sleep(max(0.0, began + BETWEEN_FETCHES - time.monotonic()))
+        (old,) = provider.key_ids()
+        provider.rotate()
+        for client in clients:
+            client.wait_for(0, but=old)
+            client.wait_for(5)
+    finally:
+        for client in clients:
+            client.enough.set()
+        for client in clients:
+            client.join()
+    assert [client.failures for client in clients] == [[]] * CLIENTS
+    assert all(len(client.keys) == 2 for client in clients)
+
+
+def test_tokens_of_the_key_before_hold_until_it_is_retired(
+    provider: OidcProvider, url: str, users: list[User], http: httpx2.Client
+) -> None:
+    user = users[0]
+    before = provider.token(user.id)
+    time.sleep(BETWEEN_FETCHES)
+    provider.rotate()
+    for token in (provider.token(user.id), before):
+        assert as_user(http, url, token).send("tools/list").status_code == 200
+    time.sleep(BETWEEN_FETCHES)
+    # The next key: the gateway asks for it, and learns that the first ones are gone.
+    provider.rotate()
+    provider.retire()
+    assert as_user(http, url, provider.token(user.id)).send("tools/list").status_code == 200
+    refused = as_user(http, url, before).send("tools/list")
+    assert refused.status_code == 401, refused.text
+
+
+def test_tokens_of_the_provider_are_checked_like_any(
+    provider: OidcProvider, url: str, users: list[User], http: httpx2.Client
+) -> None:
+    first, second = (provider.token(user.id) for user in users)
+    profile = "The user of the provider's own token."
+    as_user(http, url, first).call("set_user_profile", text=profile)
+    assert profile in as_user(http, url, first).read("context://user-profile")
+    assert profile not in as_user(http, url, second).read("context://user-profile")
+    # The installed gateway knows the provider no more than this one knows the local issuer.
+    assert as_user(http, users[0].gateway_url, first).send("tools/list").status_code == 401
+    assert as_user(http, url, users[0].token).send("tools/list").status_code == 401
+    head, claims, signature = first.split(".")
+    swapped = f"{head}.{second.split('.')[1]}.{signature}"
+    for forged in (swapped, f"{head}.{claims}.", claims):
+        assert as_user(http, url, forged).send("tools/list").status_code == 401

@@ -8,12 +8,13 @@ import os
 import secrets
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import httpx2
 import openai
 import pytest
 
+from support.chat import kept, say
 from support.scripted_gateway import ScriptedGateway
 from support.waiting import eventually
 
@@ -45,30 +46,6 @@ def client(gateway: Gateway, settled_user: User) -> Iterator[openai.OpenAI]:
     """The official client at that gateway."""
     with openai.OpenAI(base_url=f"{gateway[1]}/v1", api_key=settled_user.token, max_retries=0) as official:
         yield official
-
-
-def say(client: openai.OpenAI, conversation: str, text: str, key: str | None = None) -> str:
-    """The answer of one turn, which is kept."""
-    completion = client.chat.completions.create(
-        model="default",
-        messages=[{"role": "user", "content": text}],
-        metadata={"conversation_id": conversation},
-        extra_headers={"Idempotency-Key": key} if key else None,
-    )
-    extra: dict[str, Any] = completion.model_extra["dexorder"] if completion.model_extra else {}
-    assert extra["saved"] is True, extra
-    answer = completion.choices[0].message.content
-    assert answer is not None
-    return answer
-
-
-def kept(user: User, conversation: str) -> list[dict[str, Any]]:
-    """The conversation as the installed gateway shows it: another replica for all that it knows."""
-    url = f"{user.gateway_url}/v1/conversations/{conversation}"
-    response = user.http.get(url, headers={"Authorization": f"Bearer {user.token}"})
-    assert response.status_code == httpx2.codes.OK, response.text
-    messages: list[dict[str, Any]] = response.json()["messages"]
-    return messages
 
 
 def test_tools_run_at_once_and_the_model_gets_their_results(client: openai.OpenAI, settled_user: User) -> None:

@@ -4,6 +4,8 @@ Each line of the user's last message is one answer, in this order:
   say TEXT                      a text
   call NAME {...} [& NAME ...]  tool calls at once, with arguments as JSON
   hold TEXT                     the text, then silence for ever
+  obey                          whatever line follows "ORDER: " in the newest result of a tool that has one, else in the
+                                system prompt, as a model does that falls for it
   status NUMBER                 refuses once with this status and "Retry-After: 0", then goes on with the next line
 Streams are cut into pieces of PIECE bytes. It needs nothing but Python, as it runs in a pod of the tests.
 """
@@ -64,6 +66,38 @@ def last_message(body: Body) -> tuple[str, int]:
         elif message["role"] == "assistant":
             answers += 1
     return said, answers
+
+
+def strings(value: Any) -> Iterator[str]:
+    """Every text in a result, which may be JSON."""
+    if isinstance(value, dict | list):
+        for member in value.values() if isinstance(value, dict) else value:
+            yield from strings(member)
+    elif isinstance(value, str):
+        try:
+            decoded = json.loads(value)
+        except ValueError:
+            decoded = None
+        if isinstance(decoded, dict | list):
+            yield from strings(decoded)
+        else:
+            yield value
+
+
+def ordered(body: Body) -> str:
+    """The line of a script that somebody has slipped into what the model reads."""
+    read: list[Any] = [body.get("system", "")]
+    for message in body["messages"]:
+        if message["role"] in ("system", "developer", "tool"):
+            read.append(message["content"])
+        elif isinstance(message["content"], list):
+            read += [block.get("content") for block in message["content"] if block.get("type") == "tool_result"]
+    found = "say Nobody gave an order."
+    for text in strings(read):
+        for line in text.splitlines():
+            _, mark, order = line.partition("ORDER: ")
+            found = order.strip() if mark else found
+    return found
 
 
 def calls_of(text: str) -> list[tuple[str, str]]:
@@ -146,7 +180,8 @@ class Provider(BaseHTTPRequestHandler):
             self.refuse(int(refusals[number].split()[1]), "the provider says no")
             return
         lines = [line for line in lines if not line.startswith("status ")]
-        verb, _, rest = (lines[answers] if answers < len(lines) else "say The script is over.").partition(" ")
+        line = lines[answers] if answers < len(lines) else "say The script is over."
+        verb, _, rest = (ordered(body) if line == "obey" else line).partition(" ")
         time.sleep(PAUSE)
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")

@@ -1,7 +1,7 @@
 # The commands of the project. `make help` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help up down token api-key test check test-unit test-agent test-cluster conformance generate bench
+.PHONY: help up down token api-key test check test-unit test-agent test-cluster test-llm conformance generate bench
 
 help: ## lists these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -32,6 +32,9 @@ test-agent: ## the tests of the agent
 
 test-cluster: ## the tests on a real cluster: needs make up
 	tests/e2e/run
+
+test-llm: ## holds a conversation with a real, small model: needs make up, builds the model's server
+	tests/llm/run
 
 conformance: ## the official MCP conformance suite through the gateway: needs make up
 	tests/conformance/run

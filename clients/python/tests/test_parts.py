@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from dexorder_direct import DirectError, headers, pins
+from dexorder_direct import DirectAuth, DirectError, Password, headers, pins, thumbprint
+from dexorder_direct.encoding import encode
 from dexorder_direct.hashing import hash_password
 from dexorder_direct.loopback import LoopbackProxy
 
@@ -101,3 +104,28 @@ def test_a_workspace_that_can_not_be_reached_is_told_in_json() -> None:
     answer = ask(proxy, method="POST", url="http://localhost:8765/mcp", content=json.dumps({"id": 5}))
     assert answer.status_code == 502
     assert (answer.json()["id"], "nobody is there" in answer.json()["error"]["message"]) == (5, True)
+
+
+def test_a_workspace_that_is_starting_is_waited_for_and_signed_for_anew() -> None:
+    asked: list[str] = []
+    proofs: set[str] = set()
+    key = X25519PrivateKey.generate().public_key().public_bytes_raw()
+    shown = {"kty": "OKP", "crv": "X25519", "x": encode(key)}
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        asked.append(request.url.path.rsplit("/", 1)[1])
+        if asked.count(asked[-1]) == 1:
+            return httpx2.Response(503, headers={"retry-after": "1"})
+        now = int(time.time())
+        if asked[-1] == "key":
+            return httpx2.Response(200, json={"keys": [shown], "namespace": "n", "workspaceUid": "u", "run": "r", "time": now})
+        if asked[-1] == "session":
+            return httpx2.Response(200, json={"token": "t", "expiresAt": now + 3600, "run": "r", "time": now})
+        proofs.add(request.headers["dexorder-proof"])
+        return httpx2.Response(200)
+
+    auth = DirectAuth("https://gateway.example/workspaces/x", "x", Password("secret"), [thumbprint(shown)])
+    with httpx2.Client(auth=auth, transport=httpx2.MockTransport(answer)) as client:
+        assert client.post(auth.mcp_url, json={"id": 1}).status_code == 200
+    assert asked == ["key", "key", "session", "session", "mcp", "mcp"]
+    assert len(proofs) == 1

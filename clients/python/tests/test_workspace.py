@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -158,6 +159,31 @@ def test_a_client_on_standard_input_and_output_needs_no_credential(here: World, 
             return (await client.call_tool("add", {"a": 4, "b": 5})).structured_content
 
     assert run(call()) == {"result": 9}
+
+
+def test_what_is_piped_in_is_answered_and_the_end_of_input_ends_it(here: World, tmp_path: Path) -> None:
+    gateway, _, _ = here
+    listen = {
+        "jsonrpc": "2.0",
+        "id": 2,
+        "method": "subscriptions/listen",
+        "params": {"notifications": {"toolsListChanged": True}, "_meta": META},
+    }
+    lines = "\n".join(["no JSON", json.dumps(listen), json.dumps(DISCOVER)]) + "\n"
+    arguments = [*command(gateway, tmp_path, "proxy"), "--user", USER, "--pin", pin_of(gateway)]
+    environment = {**os.environ, "DEXORDER_DIRECT_PASSWORD": PASSWORD}
+    done = subprocess.run(arguments, env=environment, input=lines, capture_output=True, text=True, check=True, timeout=240)
+    answers = {answer.get("id"): answer for answer in map(json.loads, done.stdout.splitlines())}
+    assert answers[None]["error"]["code"] == -32700
+    assert "result" in answers[1]
+
+
+def test_a_credential_that_can_not_be_had_is_told_to_the_client(here: World, tmp_path: Path) -> None:
+    gateway, _, _ = here
+    arguments = [*command(gateway, tmp_path, "proxy"), "--user", USER, "--pin", pin_of(gateway), "--token-command", "exit 3"]
+    done = subprocess.run(arguments, input=json.dumps(DISCOVER) + "\n", capture_output=True, text=True, check=True, timeout=240)
+    answer = json.loads(done.stdout)
+    assert (answer["id"], "ended with 3" in answer["error"]["message"]) == (1, True)
 
 
 def test_a_client_on_a_loopback_address_needs_no_credential(here: World, tmp_path: Path) -> None:

@@ -111,19 +111,29 @@ def _credential(options: argparse.Namespace) -> Credential:
         command = options.token_command
 
         def fetch() -> str:
-            return subprocess.run(command, shell=True, check=True, capture_output=True, text=True).stdout.strip()
+            done = subprocess.run(command, shell=True, check=False, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+            if done.returncode != 0 or not done.stdout.strip():
+                raise DirectError(f"the token command ended with {done.returncode} and printed {len(done.stdout)} characters")
+            return done.stdout.strip()
 
         return Token(fetch)
     if options.token_file is not None:
         file = options.token_file
-        return Token(lambda: file.read_text().strip())
+        return Token(lambda: _text(file).strip())
     if options.password_file is not None:
-        return Password(options.password_file.read_text().rstrip("\r\n"), options.key_id)
+        return Password(_text(options.password_file).rstrip("\r\n"), options.key_id)
     if password := os.environ.get("DEXORDER_DIRECT_PASSWORD"):
         return Password(password, options.key_id)
     if token := os.environ.get("DEXORDER_DIRECT_TOKEN"):
         return Token(token)
     raise DirectError("no credential: give --password-file, --token-file, --token-command, or set DEXORDER_DIRECT_PASSWORD or _TOKEN")
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text()
+    except OSError as error:
+        raise DirectError(f"the credential can't be read: {error}") from error
 
 
 def _key(options: argparse.Namespace) -> int:

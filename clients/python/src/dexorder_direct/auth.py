@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncGenerator, Collection, Generator
 
 import httpx2
 
 from dexorder_direct.credentials import Credential
 from dexorder_direct.session import TRIES, Workspace
+
+PATIENCE = 120.0
+"""How long a workspace may take to start, in seconds. What it answers meanwhile says that nothing was begun."""
 
 
 class DirectAuth(httpx2.Auth):
@@ -33,7 +37,9 @@ class DirectAuth(httpx2.Auth):
         if not self.workspace.is_here(request.url):
             yield request
             return
-        for _ in range(TRIES):
+        until = time.monotonic() + PATIENCE
+        tries = 0
+        while tries < TRIES:
             with self._thread_lock:
                 if not self.workspace.has_token:
                     flow = self.workspace.login()
@@ -42,24 +48,33 @@ class DirectAuth(httpx2.Auth):
                         step.extensions = dict(request.extensions)
                         response = yield step
                         response.read()
+                        if pause := _pause(response, until):
+                            time.sleep(pause)
+                            continue
                         try:
                             step = flow.send(response)
                         except StopIteration:
                             break
             self.workspace.sign(request)
             response = yield request
+            if pause := _pause(response, until):
+                time.sleep(pause)
+                continue
             if response.status_code != 401:
                 return
             response.read()
             if not self.workspace.refused(response):
                 return
+            tries += 1
 
     async def async_auth_flow(self, request: httpx2.Request) -> AsyncGenerator[httpx2.Request, httpx2.Response]:
         await request.aread()
         if not self.workspace.is_here(request.url):
             yield request
             return
-        for _ in range(TRIES):
+        until = time.monotonic() + PATIENCE
+        tries = 0
+        while tries < TRIES:
             async with self._lock:
                 if not self.workspace.has_token:
                     flow = self.workspace.login()
@@ -68,14 +83,29 @@ class DirectAuth(httpx2.Auth):
                         step.extensions = dict(request.extensions)
                         response = yield step
                         await response.aread()
+                        if pause := _pause(response, until):
+                            await asyncio.sleep(pause)
+                            continue
                         try:
                             step = flow.send(response)
                         except StopIteration:
                             break
             self.workspace.sign(request)
             response = yield request
+            if pause := _pause(response, until):
+                await asyncio.sleep(pause)
+                continue
             if response.status_code != 401:
                 return
             await response.aread()
             if not self.workspace.refused(response):
                 return
+            tries += 1
+
+
+def _pause(response: httpx2.Response, until: float) -> float:
+    """How long to wait for a workspace that is starting or about to start again; nothing once patience has ended."""
+    if response.status_code != 503 or time.monotonic() >= until:
+        return 0.0
+    after = response.headers.get("retry-after", "")
+    return min(float(after), 5.0) if after.isdecimal() else 0.0

@@ -15,6 +15,7 @@ from dexorder_direct.errors import DirectError
 
 INTERNAL_ERROR = -32603
 PARSE_ERROR = -32700
+SUBSCRIBE = "subscriptions/listen"
 
 
 class StdioProxy:
@@ -27,10 +28,11 @@ class StdioProxy:
         self._negotiated: str | None = None
         self._session: str | None = None
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._subscriptions: set[asyncio.Task[None]] = set()
         self._listener: asyncio.Task[None] | None = None
 
     async def run(self, lines: AsyncIterator[str]) -> None:
-        """Go on until the client's input ends, then give what runs its time to end."""
+        """Go on until the client's input ends, then give calls their time to end."""
         async with asyncio.TaskGroup() as group:
             async for line in lines:
                 if not line.strip():
@@ -44,8 +46,8 @@ class StdioProxy:
                     self._answer(None, PARSE_ERROR, "the line is no JSON-RPC message")
                 elif not self._cancelled(message):
                     await self._begin(group, message)
-            if self._listener is not None:
-                self._listener.cancel()
+            for task in self._subscriptions | ({self._listener} if self._listener else set()):
+                task.cancel()
 
     async def _begin(self, group: asyncio.TaskGroup, message: dict[str, Any]) -> None:
         if message.get("id") is None or message.get("method") in (None, "initialize"):
@@ -55,6 +57,9 @@ class StdioProxy:
         key = json.dumps(message["id"])
         task = group.create_task(self._send(group, message))
         self._running[key] = task
+        if message["method"] == SUBSCRIBE:
+            self._subscriptions.add(task)
+            task.add_done_callback(self._subscriptions.discard)
         task.add_done_callback(lambda done: self._running.pop(key, None) if self._running.get(key) is done else None)
 
     def _cancelled(self, message: dict[str, Any]) -> bool:
@@ -73,7 +78,9 @@ class StdioProxy:
         except DirectError as error:
             self._answer(request_id, INTERNAL_ERROR, str(error))
         except httpx2.HTTPError as error:
-            self._answer(request_id, INTERNAL_ERROR, f"the workspace can't be reached: {error}")
+            self._answer(request_id, INTERNAL_ERROR, f"the workspace can't be reached: {str(error) or type(error).__name__}")
+        except (httpx2.SSEError, ValueError) as error:
+            self._answer(request_id, INTERNAL_ERROR, f"the answer can't be read: {error}")
 
     async def _exchange(self, group: asyncio.TaskGroup, message: dict[str, Any], request_id: object) -> None:
         sent = headers.of(message, self._negotiated, self._session)
@@ -109,7 +116,7 @@ class StdioProxy:
                 if response.status_code == 200:
                     async for answer in messages(response):
                         self._write(json.dumps(answer))
-        except (DirectError, httpx2.HTTPError):
+        except (DirectError, httpx2.HTTPError, httpx2.SSEError, ValueError):
             return
 
     def _answer(self, request_id: object, code: int, text: str) -> None:

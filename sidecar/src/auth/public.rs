@@ -15,8 +15,10 @@ use http::{HeaderMap, HeaderValue, Method};
 use tokio::sync::Semaphore;
 
 use super::{Ambiguous, Caller, Vouched, one};
+use crate::activity::Kind;
 use crate::agent::{Agent, ReadOnlyTools};
 use crate::config::PublicConfig;
+use crate::headers::kind;
 use crate::refusal::{NotForVisitors, Refusal};
 use quota::Quota;
 use rules::Asked;
@@ -32,7 +34,9 @@ pub(crate) struct PublicMode {
     user: HeaderValue,
     sessions: Sessions,
     quota: Mutex<Quota>,
-    places: Arc<Semaphore>,
+    /// Calls at once, and apart from them streams that listen: whoever keeps one open takes no call's place.
+    calls: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
     tools: ReadOnlyTools,
 }
 
@@ -47,7 +51,8 @@ impl PublicMode {
             user,
             sessions: Sessions::new(config.session_lifetime)?,
             quota: Mutex::new(Quota::new(config, Instant::now())),
-            places: Arc::new(Semaphore::new(usize::try_from(config.concurrent).unwrap_or(usize::MAX))),
+            calls: places(config.concurrent),
+            streams: places(config.sessions),
             tools: ReadOnlyTools::default(),
         })
     }
@@ -64,8 +69,11 @@ impl PublicMode {
         let mut quota = self.quota.lock().unwrap_or_else(PoisonError::into_inner);
         quota.take(known, end, now, Instant::now()).map_err(|seconds| Refusal::TooMany { seconds })?;
         drop(quota);
-        let place =
-            Arc::clone(&self.places).try_acquire_owned().map_err(|_| Refusal::TooMany { seconds: 1 })?;
+        let places = match kind(method, headers) {
+            Kind::Call => &self.calls,
+            Kind::Listen => &self.streams,
+        };
+        let place = Arc::clone(places).try_acquire_owned().map_err(|_| Refusal::TooMany { seconds: 1 })?;
         let id = match known {
             Some(id) => id,
             None => session::new_id().map_err(|_| Refusal::Unavailable("no session can be made"))?,
@@ -98,4 +106,9 @@ impl PublicMode {
     pub(super) fn sessions(&self, now: i64) -> usize {
         self.quota.lock().unwrap_or_else(PoisonError::into_inner).sessions(now)
     }
+}
+
+fn places(number: u32) -> Arc<Semaphore> {
+    let number = usize::try_from(number).unwrap_or(Semaphore::MAX_PERMITS);
+    Arc::new(Semaphore::new(number.min(Semaphore::MAX_PERMITS)))
 }

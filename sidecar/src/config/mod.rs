@@ -62,13 +62,13 @@ pub enum Tenancy {
 pub struct PublicConfig {
     /// How long a session lasts after its last request.
     pub session_lifetime: Duration,
-    /// How many sessions there may be at once.
+    /// How many sessions there may be at once, and streams that listen.
     pub sessions: u32,
     /// Requests a minute of all visitors together.
     pub calls_per_minute: u32,
     /// Requests a minute of one session.
     pub session_calls_per_minute: u32,
-    /// Requests and streams at once.
+    /// Calls at once.
     pub concurrent: u32,
 }
 

@@ -230,6 +230,13 @@ async fn sessions_and_requests_at_once_are_bounded() {
     let (answer, ()) = tokio::join!(waiting, meanwhile);
     assert_eq!(answer.status, StatusCode::OK);
     answer.text().await;
+    let chunks = agent.stream();
+    let mut headers = sidecar.place.user_headers("anonymous");
+    headers.insert(DO, "stream".parse().unwrap());
+    let stream = sidecar.request(Method::GET, headers.clone(), full("")).await;
+    assert_eq!(stream.status, StatusCode::OK);
+    let second = sidecar.request(Method::GET, headers, full("")).await;
+    assert_eq!(second.status, StatusCode::TOO_MANY_REQUESTS, "a stream has places of its own");
     let again = async {
         while visit(&sidecar, Some(&one), &body).await.status != StatusCode::OK {
             tokio::task::yield_now().await;
@@ -238,6 +245,7 @@ async fn sessions_and_requests_at_once_are_bounded() {
     tokio::time::timeout(std::time::Duration::from_secs(10), again)
         .await
         .expect("its place was never free again");
+    drop((stream, chunks));
 }
 
 #[tokio::test]

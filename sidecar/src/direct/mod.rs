@@ -142,7 +142,7 @@ impl DirectMode {
         let now = now();
         self.vouched.check(headers, now)?;
         Ok(KeyDocument {
-            keys: vec![self.keys.ring().current().public().with_kid()],
+            keys: self.keys.ring().good(now).map(|pair| pair.public().with_kid()).collect(),
             namespace: self.workspace.namespace.clone(),
             workspace_uid: self.workspace.workspace_uid.clone(),
             run: self.run.clone(),

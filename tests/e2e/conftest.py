@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING
 
 import httpx2
@@ -44,8 +45,9 @@ def system() -> Kubectl:
 
 @pytest.fixture(scope="session")
 def http() -> Iterator[httpx2.Client]:
-    """An HTTP client that waits as long as a start may take."""
-    with httpx2.Client(trust_env=False, timeout=CALL_SECONDS) as client:
+    """An HTTP client that waits as long as a start may take, and keeps no cookies: tests share it."""
+    no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+    with httpx2.Client(trust_env=False, timeout=CALL_SECONDS, cookies=no_cookies) as client:
         yield client
 
 

@@ -20,6 +20,7 @@ from support.kubectl import KubectlError
 from support.mcp_http import Mcp, RefusedError, headers, payload
 from support.other_gateway import OtherGateway
 from support.visitors import SESSION, VISITOR, Visitor, an_address, anonymous_workspaces, workspaces_since
+from support.waiting import eventually
 from support.workspace import Workspace, parse_time
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def test_an_anonymous_session_is_given_and_only_ones_own_is_taken(
     assert shared(http, gateway_url, showcase, **{SESSION: session}).send("tools/list").status_code == 200
     for forged in ("x", session[:-2], secrets.token_urlsafe(64)):
         response = shared(http, gateway_url, showcase, **{SESSION: forged}).send("tools/list")
-        assert (response.status_code, reason(response)) == (401, "Unauthenticated"), forged
+        assert (response.status_code, reason(response)) == (401, "CredentialRefused"), forged
 
 
 def test_a_stopped_public_workspace_is_started_by_anybody(
@@ -125,7 +126,9 @@ def test_a_stopped_public_workspace_is_started_by_anybody(
     showcase.change(operatingMode="Suspended")
     showcase.wait_reason("Ready", "Suspended", within=START_SECONDS)
     showcase.change(operatingMode="Auto")
-    assert shared(http, gateway_url, showcase).tools()
+    anybody = shared(http, gateway_url, showcase)
+    # The gateway's watch may be a moment behind the change.
+    eventually("it is started", lambda: anybody.send("tools/list").is_success, within=START_SECONDS)
 
 
 def test_its_owners_token_is_shown_the_way(new_user: Callable[[], User], http: httpx2.Client) -> None:

@@ -1,7 +1,7 @@
 # The commands of the project. `make help` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help up down token api-key test check test-unit test-agent test-cluster test-llm conformance generate bench
+.PHONY: help up down token api-key test check test-unit test-agent test-cluster test-llm conformance generate bench bench-resume
 
 help: ## lists these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -46,3 +46,6 @@ bench: ## measures resume, memory and the chat: needs make up
 	tests/bench/run resume
 	tests/bench/run memory
 	tests/bench/run chat
+
+bench-resume: ## fails if a resume takes more than 1.15 times as long as a bare pod: needs make up
+	tests/bench/run resume --gate

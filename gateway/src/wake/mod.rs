@@ -96,7 +96,6 @@ impl Connector {
         let current = self.inner.workspaces.current(target);
         match decide(current.as_deref(), tries.trouble.as_ref(), tries.again) {
             Decision::Use(pod) => return Ok(pod),
-            Decision::Fail(obstacle) => return Err(Refusal::Obstacle(obstacle)),
             Decision::Create | Decision::Touch(_) if purpose == Purpose::Listen => {
                 return Err(Refusal::NotAwake);
             }
@@ -129,11 +128,21 @@ impl Inner {
         let mut subscription = self.workspaces.subscribe(&caller.target);
         let mut touched = tries.again;
         let mut counted = false;
+        let mut confirmed = false;
         loop {
             let current = subscription.borrow_and_update().clone();
             match decide(current.as_deref(), tries.trouble.as_ref(), touched) {
                 Decision::Use(pod) => return Ok(pod),
-                Decision::Fail(obstacle) => return Err(Refusal::Obstacle(obstacle)),
+                // Somebody may have removed the obstacle a moment ago: the API server is asked once, since the watch may be behind.
+                Decision::Fail(obstacle) => match current {
+                    Some(workspace) if !confirmed => {
+                        confirmed = true;
+                        if let Err(error) = self.workspaces.refresh(&workspace.name).await {
+                            tracing::warn!(%error, "a refusal rests on what was known of the workspace before");
+                        }
+                    }
+                    _ => return Err(Refusal::Obstacle(obstacle)),
+                },
                 Decision::Create => match &caller.target {
                     Target::User(user) => {
                         if !counted {

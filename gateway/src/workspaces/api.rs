@@ -136,6 +136,16 @@ impl Workspaces {
         }
     }
 
+    /// Reads a workspace anew. The outcome is in the index then.
+    pub(crate) async fn refresh(&self, name: &str) -> Result<(), ApiError> {
+        match limited(self.api.get(name)).await {
+            Ok(resource) => self.keep(resource),
+            Err(error) if error.code == Some(404) => self.index.delete(name),
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
     /// Wakes a workspace: any new value of the annotation counts.
     pub(crate) async fn touch(&self, name: &str) -> Result<(), ApiError> {
         let patch = json!({"metadata": {"annotations": {keys::TOUCHED_AT: clock::rfc3339()}}});

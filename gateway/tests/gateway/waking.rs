@@ -262,3 +262,18 @@ async fn a_workspace_that_is_removed_is_made_anew() {
     });
     assert_eq!(answer.status, 200, "{}", answer.text());
 }
+
+#[tokio::test]
+async fn a_workspace_that_is_kept_stopped_no_more_is_served_though_the_watch_does_not_say_so_yet() {
+    let world = world("").await;
+    let uid = stopped(&world, "trader1", "Suspended").await;
+    let sidecar = world.sidecar(&uid).await;
+    let name = name_of("trader1");
+    world.cluster.change(&name, |object| object["spec"]["operatingMode"] = json!("Suspended"));
+    world.until_seen().await;
+    assert_eq!(world.call("trader1").await.status, StatusCode::SERVICE_UNAVAILABLE);
+    world.cluster.break_watches(true);
+    world.cluster.change(&name, |object| object["spec"]["operatingMode"] = json!("Auto"));
+    world.cluster.set_status(&name, running("pod-1", &sidecar.endpoint(), "Ready"));
+    assert_eq!(world.call("trader1").await.status, StatusCode::OK);
+}

@@ -186,10 +186,14 @@ fn unschedulable(pod: &Pod) -> Option<Problem> {
     })
 }
 
+/// Kubernetes takes readiness from the pods of a node that does not answer and gives no reason, while the kubelet's last
+/// word on the containers stays (`MarkPodsNotReady` of its node lifecycle controller). A kubelet always gives one.
 fn node_lost(pod: &Pod) -> bool {
+    let is = |type_, wanted: &str| condition(pod, type_).is_some_and(|(status, ..)| status == wanted);
+    let unexplained =
+        condition(pod, "Ready").is_some_and(|(status, reason, _)| status == "False" && reason.is_empty());
     pod.status.as_ref().and_then(|status| status.reason.as_deref()) == Some("NodeLost")
-        || condition(pod, "Ready")
-            .is_some_and(|(status, reason, _)| status != "True" && reason == "NodeNotReady")
+        || (unexplained && is("ContainersReady", "True"))
 }
 
 fn node_lost_problem(pod: &Pod) -> Problem {

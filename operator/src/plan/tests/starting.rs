@@ -1,7 +1,9 @@
 //! How a workspace starts, and how it comes back after something went wrong.
 
 use k8s_openapi::{
-    api::core::v1::{ContainerState, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus},
+    api::core::v1::{
+        ContainerState, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, PodCondition,
+    },
     apimachinery::pkg::apis::meta::v1::Time,
 };
 
@@ -198,4 +200,17 @@ fn a_pod_that_never_got_ready_is_replaced_when_the_manifest_is_corrected() {
     let template = scene.workspace.spec.template.get_or_insert_default();
     template.image = Some("dexorder/agent:2".to_owned());
     assert_eq!(names(&scene.step()), ["DeletePod"]);
+}
+
+#[test]
+fn a_node_that_does_not_answer_is_named_and_its_pod_is_left_alone() {
+    let mut scene = Scene::running();
+    scene.pod("p1", Some("10.0.0.1"), false);
+    let up =
+        PodCondition { type_: "ContainersReady".to_owned(), status: "True".to_owned(), ..Default::default() };
+    scene.pod_status().conditions.as_mut().unwrap().push(up);
+    assert!(names(&scene.step()).is_empty(), "the pod may still run and write");
+    assert_eq!(scene.condition("Ready"), "False/NodeLost");
+    scene.pod("p1", Some("10.0.0.1"), true).report(0, START).step();
+    assert_eq!(scene.condition("Ready"), "True/Ready");
 }

@@ -9,7 +9,7 @@ use futures::stream;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue};
 use serde_json::Value;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::event::{Event, Events};
 use super::request::CONVERSATION;
@@ -75,8 +75,10 @@ async fn next<W: Writer>(state: &mut State<W>) -> Option<Bytes> {
     if let Some(first) = state.first.take().filter(|first| !first.is_empty()) {
         return Some(Bytes::from(first));
     }
+    // What the API has no word for leaves the client in silence, too.
+    let silent = Instant::now() + SILENCE;
     loop {
-        match timeout(SILENCE, state.events.recv()).await {
+        match timeout_at(silent, state.events.recv()).await {
             Ok(None) => return None,
             Ok(Some(event)) => {
                 let text = state.writer.event(event);
@@ -92,7 +94,7 @@ async fn next<W: Writer>(state: &mut State<W>) -> Option<Bytes> {
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt;
-    use tokio::time::Instant;
+    use tokio::time::sleep;
 
     use super::*;
     use crate::chat::ag_ui::Writing;
@@ -119,5 +121,39 @@ mod tests {
         assert!(!sender.is_closed());
         drop(body);
         assert!(sender.is_closed(), "the turn hears of it");
+    }
+
+    /// Has a word for nothing.
+    struct Mute;
+
+    impl Writer for Mute {
+        fn begin(&mut self) -> String {
+            "begun".to_owned()
+        }
+
+        fn event(&mut self, _: Event) -> String {
+            String::new()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn events_that_the_client_does_not_see_are_silence() {
+        let (sender, events) = event::channel();
+        let first = Event::Waking { state: "Starting".to_owned() };
+        let mut body = response(Mute, events, first, "t", Metrics::new().stream()).into_body();
+        tokio::spawn(async move {
+            loop {
+                sleep(SILENCE * 2 / 3).await;
+                let told = Event::Waking { state: "Starting".to_owned() };
+                if sender.send(told).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let mut next = async || body.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert_eq!(next().await, "begun");
+        let begun = Instant::now();
+        assert_eq!((next().await, begun.elapsed()), (Bytes::from_static(COMMENT), SILENCE));
+        assert_eq!((next().await, begun.elapsed()), (Bytes::from_static(COMMENT), SILENCE * 2));
     }
 }

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
-import ipaddress
 import os
 import secrets
 import shutil
@@ -15,11 +13,8 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 import httpx2
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
+
+from support.certificates import self_signed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,33 +40,13 @@ def _free_port(address: str) -> int:
     return port
 
 
-def _certificate(address: str) -> tuple[bytes, bytes]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "oidc-provider")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    return certificate.public_bytes(Encoding.PEM), private
-
-
 class OidcProvider:
     """A provider that runs until it is left."""
 
     def __init__(self, folder: Path, address: str, audience: str, users: Iterable[str]) -> None:
         self.issuer = f"https://{address}:{_free_port(address)}"
         self._secret = secrets.token_hex(16)
-        certificate, key = _certificate(address)
+        certificate, key = self_signed("oidc-provider", address)
         self.certificate = certificate.decode()
         (folder / "certificate.pem").write_bytes(certificate)
         (folder / "key.pem").write_bytes(key)

@@ -31,10 +31,15 @@ class OtherGateway:
     system: Kubectl
     name: str
 
-    def start(self, change: Callable[[dict[str, Any]], None], files: Mapping[str, str]) -> str:
+    def start(
+        self,
+        change: Callable[[dict[str, Any]], None],
+        files: Mapping[str, str],
+        secrets: Mapping[str, str] | None = None,
+    ) -> str:
         """Make the pod, with the installed configuration changed, and return its URL once it serves.
 
-        The files are at /etc/dexorder/files.
+        The files are at /etc/dexorder/files, each of the secrets at the folder that stands for it.
         """
         deployment = self.system.get("deployment", DEPLOYMENT)
         installed = self.system.get("configmap", DEPLOYMENT)
@@ -44,10 +49,10 @@ class OtherGateway:
         change(config)
         data = {"gateway.yaml": yaml.safe_dump(config), **files}
         self.system.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": self.name}, "data": data})
-        self.system.apply(self._pod(deployment["spec"]["template"]))
+        self.system.apply(self._pod(deployment["spec"]["template"], secrets or {}))
         return eventually("the other gateway serves", self._url, within=START_SECONDS)
 
-    def _pod(self, template: Object) -> Object:
+    def _pod(self, template: Object, secrets: Mapping[str, str]) -> Object:
         spec: Any = copy.deepcopy(template["spec"])
         for volume in spec["volumes"]:
             if volume.get("configMap", {}).get("name") in (DEPLOYMENT, FILES):
@@ -55,6 +60,9 @@ class OtherGateway:
         gateway = spec["containers"][0]
         gateway.pop("readinessProbe", None)
         gateway["resources"] = {}
+        for folder, secret in secrets.items():
+            spec["volumes"].append({"name": secret, "secret": {"secretName": secret, "defaultMode": 0o440}})
+            gateway["volumeMounts"].append({"name": secret, "mountPath": folder, "readOnly": True})
         spec |= {
             "readinessGates": [{"conditionType": "dexorder.io/never"}],
             "terminationGracePeriodSeconds": 1,

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
-use dexorder_protocol::headers::{IDENTITY, SESSION};
+use dexorder_protocol::headers::IDENTITY;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, Method, Request, Response, Uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use serde_json::Value;
@@ -97,8 +97,7 @@ pub(super) async fn forward(
                 app.metrics.retry("AgentStarting");
                 sleep(PAUSE).await;
             }
-            Sent::Distrusted(response) if is_for_client(checked, &response) => return Ok((response, pod)),
-            Sent::Distrusted(_) => {
+            Sent::Distrusted => {
                 tracing::warn!(
                     workspace = pod.workspace,
                     "the sidecar refused this gateway's identity: its trusted keys may be out of date"
@@ -107,17 +106,6 @@ pub(super) async fn forward(
             }
             Sent::BrokeOff => return Err(Refusal::BrokeOff),
         }
-    }
-}
-
-/// Whether the refusal of a sidecar is about what its client showed, not about this gateway.
-fn is_for_client(checked: &Checked, response: &Response<Incoming>) -> bool {
-    match checked.way.kind {
-        Kind::User => false,
-        Kind::Public => {
-            response.status() == StatusCode::UNAUTHORIZED && checked.headers.contains_key(SESSION)
-        }
-        Kind::Direct => true,
     }
 }
 

@@ -31,9 +31,9 @@ pub(super) enum Sent {
     Draining,
     /// It was not begun: the sidecar's agent was not up in time.
     AgentStarting(Response<Incoming>),
-    /// It was not begun: the sidecar does not trust this gateway, or it is another workspace's. Or, where the sidecar
-    /// checks its clients itself, it does not know this one.
-    Distrusted(Response<Incoming>),
+    /// It was not begun: the sidecar does not trust this gateway, or it is another workspace's. What it says of a client
+    /// whom it checks itself has another reason, and is an answer.
+    Distrusted,
     /// It was not begun: nothing took the connection.
     Unreachable,
     /// It may have been begun.
@@ -72,8 +72,8 @@ fn sort(response: Response<Incoming>) -> Sent {
     match response.status() {
         StatusCode::SERVICE_UNAVAILABLE if is(Reason::Draining) => Sent::Draining,
         StatusCode::SERVICE_UNAVAILABLE if is(Reason::AgentStarting) => Sent::AgentStarting(response),
-        StatusCode::UNAUTHORIZED if is(Reason::Unauthenticated) => Sent::Distrusted(response),
-        StatusCode::FORBIDDEN if is(Reason::WrongUser) => Sent::Distrusted(response),
+        StatusCode::UNAUTHORIZED if is(Reason::Unauthenticated) => Sent::Distrusted,
+        StatusCode::FORBIDDEN if is(Reason::WrongUser) => Sent::Distrusted,
         _ => Sent::Answered(response),
     }
 }

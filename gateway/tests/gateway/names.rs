@@ -74,9 +74,11 @@ async fn a_public_workspace_is_everybodys_and_sees_no_credential() {
         assert!(!seen.contains_key(name), "{name} went on");
     }
     // What the sidecar says of a session is for the client; what it says of this gateway is not.
+    let session = [("dexorder-session", "old")];
+    sidecar.behave(Behaviour::Refuse(StatusCode::UNAUTHORIZED, Reason::CredentialRefused));
+    assert_eq!(post(&world, "shared", &session).await.status, 401);
     sidecar.behave(Behaviour::Refuse(StatusCode::UNAUTHORIZED, Reason::Unauthenticated));
-    assert_eq!(post(&world, "shared", &[("dexorder-session", "old")]).await.status, 401);
-    assert_eq!(post(&world, "shared", &[]).await.status, 503);
+    assert_eq!(post(&world, "shared", &session).await.status, 503);
     sidecar.behave(Behaviour::Refuse(StatusCode::TOO_MANY_REQUESTS, Reason::TooManyRequests));
     assert_eq!(post(&world, "shared", &[]).await.status, 429);
 }
@@ -96,7 +98,7 @@ async fn to_a_workspace_of_mode_direct_the_gateway_vouches_for_nothing_but_itsel
     assert_eq!(seen.body, call(5).to_string());
     assert!(!seen.headers.contains_key("cookie"));
     // Its refusals are the client's.
-    sidecar.behave(Behaviour::Refuse(StatusCode::UNAUTHORIZED, Reason::Unauthenticated));
+    sidecar.behave(Behaviour::Refuse(StatusCode::UNAUTHORIZED, Reason::CredentialRefused));
     assert_eq!(post(&world, "fund", &sent).await.status, 401);
     // A proof is good once: it is not sent a second time.
     sidecar.behave(Behaviour::AgentStarting);

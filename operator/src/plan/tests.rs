@@ -4,6 +4,7 @@ mod clocks;
 pub(crate) mod fixtures;
 mod histories;
 mod idleness;
+mod model;
 mod starting;
 mod stopping;
 mod succession;

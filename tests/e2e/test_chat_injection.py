@@ -16,6 +16,7 @@ import pytest
 
 from support.chat import kept, say
 from support.scripted_gateway import ScriptedGateway
+from support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -90,6 +91,13 @@ def gateway(system: Kubectl, kubectl: Kubectl) -> Iterator[str]:
         scripted.stop()
 
 
+def led_astray(client: openai.OpenAI, way: str) -> str | None:
+    """A conversation in which the model obeys; None if it read no order: what is slow is left out of its prompt."""
+    conversation = f"c-{secrets.token_hex(6)}"
+    said = say(client, conversation, f"{way}\nobey\nsay Obeyed.")
+    return conversation if said == "Obeyed." else None
+
+
 @pytest.mark.parametrize(
     ("way", "least"),
     [
@@ -103,9 +111,8 @@ def test_an_order_that_the_model_obeys_reaches_nothing_of_another_user(
     two: Two, gateway: str, way: str, least: int
 ) -> None:
     before = two.state()
-    conversation = f"c-{secrets.token_hex(6)}"
     with openai.OpenAI(base_url=f"{gateway}/v1", api_key=two.led.token, max_retries=0) as client:
-        assert say(client, conversation, f"{way}\nobey\nsay Obeyed.") == "Obeyed."
+        conversation = eventually("the model obeys", lambda: led_astray(client, way), within=120)
     messages = kept(two.led, conversation)
     read, calls = messages[1]["tool_calls"], messages[2]["tool_calls"]
     assert len(read) == 1

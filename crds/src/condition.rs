@@ -45,8 +45,6 @@ impl fmt::Display for ConditionType {
 pub mod accepted {
     /// The manifest fits its tier.
     pub const ACCEPTED: &str = "Accepted";
-    /// It fits, and names fields that this release does not act on yet; the message lists them.
-    pub const ACCEPTED_IN_PART: &str = "AcceptedInPart";
     /// No `WorkspaceTier` of that name exists.
     pub const TIER_NOT_FOUND: &str = "TierNotFound";
     /// The idle timeout is longer than the tier allows.

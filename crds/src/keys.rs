@@ -20,6 +20,8 @@ pub const OPERATOR_LABEL: &str = "dexorder.io/operator";
 pub const TIER_LABEL: &str = "dexorder.io/tier";
 /// Label on pods: what they may reach, `None`, `Web` or `Any`.
 pub const EGRESS_LABEL: &str = "dexorder.io/egress";
+/// Label on the pods and claims of the warm pool while they are free: the tier whose pool they are in.
+pub const POOL_LABEL: &str = "dexorder.io/pool";
 /// Annotation on a pod of the warm pool: the workspace that it was given to, as JSON.
 pub const ASSIGNMENT: &str = "dexorder.io/assignment";
 /// Annotation on claims: the user whose data is on the volume.
@@ -39,7 +41,19 @@ pub const MANAGED_BY: &str = "dexorder-operator";
 /// Field manager of the operator's server-side apply.
 pub const FIELD_MANAGER: &str = "dexorder-operator";
 
-/// Name of the pod and of the claim of a workspace.
+/// Name of the pod and of the claim of a workspace. One that was taken over from the warm pool keeps its own.
 pub fn child_name(workspace: &str) -> String {
     format!("ws-{workspace}")
+}
+
+/// Name of the pod and of the claim of a member of a tier's warm pool.
+pub fn member_name(tier: &str, number: u32) -> String {
+    format!("pool-{tier}-{number}")
+}
+
+/// Tier and number of the member that has this name.
+pub fn member_of(name: &str) -> Option<(&str, u32)> {
+    let (tier, number) = name.strip_prefix("pool-")?.rsplit_once('-')?;
+    let number = number.parse().ok()?;
+    (member_name(tier, number) == name).then_some((tier, number))
 }

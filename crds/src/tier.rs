@@ -112,7 +112,7 @@ pub struct WorkspaceTierSpec {
     /// Where the pods may run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scheduling: Option<Scheduling>,
-    /// Started pods that wait for new users.
+    /// Started pods with fresh volumes that wait for new users: a workspace that asks for nothing but what the tier gives takes one over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warm_pool: Option<WarmPool>,
     /// Most workspaces of this tier that may be starting at once; the others wait in line. Left out: no limit of the tier's own.
@@ -156,7 +156,7 @@ pub struct Scheduling {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WarmPool {
-    /// How many to keep.
+    /// How many to keep. At most three are made at once.
     #[serde(default)]
     #[schemars(range(min = 0, max = 1000))]
     pub size: i32,

@@ -16,6 +16,7 @@ use crate::{
     identity::{self, IdentityKeysError},
     lease::{Election, LeaseError},
     metrics::Metrics,
+    pool::Scope,
     server::{self, Health},
     sidecar::Sidecars,
 };
@@ -107,6 +108,7 @@ async fn lead(
         },
         instance: cli.pod_name,
         system_namespace: cli.pod_namespace,
+        pool: Scope { namespace: cli.pool_namespace, operator: cli.operator_name.clone() },
         operator_name: cli.operator_name,
         ending: Ending::after(cli.end_after_writes),
         namespace: cli.namespace,

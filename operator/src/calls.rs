@@ -1,7 +1,7 @@
 //! What the operator asks of a sidecar, and what it remembers of the answer. [client]
 
 use dexorder_crds::UserWorkspace;
-use dexorder_protocol::control::{DrainRequest, NotifyLevel, NotifyRequest};
+use dexorder_protocol::control::{Assignment, DrainRequest, NotifyLevel, NotifyRequest};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 
@@ -23,6 +23,29 @@ impl Context {
             }
             Err(error) => {
                 tracing::warn!(workspace = %workspace.name_any(), %error, "the sidecar gave no report");
+                memory.silence = Some(Seen { at, what: error.to_string() });
+            }
+        });
+    }
+
+    /// Tells the sidecar of a pod that was taken over whom it serves.
+    pub(crate) async fn assign(
+        &self,
+        workspace: &UserWorkspace,
+        pod_uid: String,
+        ip: &str,
+        assignment: &Assignment,
+    ) {
+        let answer = self.sidecars.assign(ip, &pod_uid, assignment).await;
+        let at = self.clock.now();
+        self.metrics.called_sidecar(if answer.is_ok() { "assigned" } else { "assign_failed" });
+        self.remember(workspace, pod_uid, |memory| match answer {
+            Ok(report) => {
+                memory.report = Some(Seen { at, what: report });
+                memory.silence = None;
+            }
+            Err(error) => {
+                tracing::warn!(workspace = %workspace.name_any(), %error, "the sidecar did not take its assignment");
                 memory.silence = Some(Seen { at, what: error.to_string() });
             }
         });

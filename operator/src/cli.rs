@@ -29,6 +29,9 @@ pub struct Cli {
     /// Serves the workspaces with the label `dexorder.io/operator` of this value. Left out: those without the label.
     #[arg(long, env = "OPERATOR_NAME")]
     pub operator_name: Option<String>,
+    /// Namespace of the warm pools: workspaces of that namespace take their members over. Left out: no tier has a pool.
+    #[arg(long, env = "POOL_NAMESPACE")]
+    pub pool_namespace: Option<String>,
     /// Most workspaces that may be starting at once, whatever their tier; the others wait in line.
     #[arg(long, env = "MAX_CONCURRENT_STARTS", default_value_t = 50)]
     pub max_concurrent_starts: usize,

@@ -17,8 +17,8 @@ use kube::{
 };
 
 use crate::{
-    build::Settings, clock::Clock, ending::Ending, line::Line, metrics::Metrics, plan::Memory,
-    sidecar::Sidecars,
+    build::Settings, children::Taken, clock::Clock, ending::Ending, line::Line, metrics::Metrics,
+    plan::Memory, pool::Desk, sidecar::Sidecars,
 };
 
 /// What every look at a workspace shares.
@@ -37,6 +37,8 @@ pub struct Context {
     pub stores: Stores,
     /// What is remembered of each workspace, by UID.
     pub notebook: Notebook,
+    /// Who has which member of the warm pools.
+    pub desk: Desk,
     /// Who may start now, and who waits.
     pub line: Line,
     /// The time of day.
@@ -88,6 +90,12 @@ pub struct Page {
     pub memory: Memory,
     /// Resource version after the last write of the status: an older copy in a store is out of date.
     pub written: Option<u64>,
+    /// A claim of the warm pool of which nobody knows whether it was taken over: the answer never came.
+    pub doubtful: Option<String>,
+    /// The member of the warm pool that was taken over.
+    pub taken: Taken,
+    /// Whether a claim of its own was made, or tried to be.
+    pub made_claim: bool,
     /// The pod whose deletion was accepted last, and when. The watch may still show it for a moment.
     pub deleted: Option<(String, tokio::time::Instant)>,
     /// Failed looks in a row.

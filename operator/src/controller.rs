@@ -23,6 +23,7 @@ use crate::{
     ending::Ending,
     line::Line,
     metrics::Metrics,
+    pool::{Desk, Keeper, Scope},
     reconcile::{after_error, reconcile},
     sidecar::Sidecars,
     watch::{of_operator, of_workspaces, trim, trim_claim, trim_pod, watch},
@@ -53,6 +54,8 @@ pub struct Parts {
     pub namespace: Option<String>,
     /// Serves the workspaces that are labelled with this, or those without a label.
     pub operator_name: Option<String>,
+    /// Which members of the warm pools it keeps.
+    pub pool: Scope,
     /// Most starts at once.
     pub most_starts: usize,
     /// When the process ends, in a test.
@@ -87,6 +90,7 @@ pub async fn run(
             claims: claims.store,
         },
         notebook: Notebook::default(),
+        desk: Desk::new(parts.pool),
         line: Line::new(parts.most_starts),
         clock: Clock::default(),
         ending: parts.ending,
@@ -94,12 +98,21 @@ pub async fn run(
     });
 
     let of_tier = workspaces.store.clone();
+    let (of_pods, of_claims, of_tiers) = (context.clone(), context.clone(), context.clone());
     let seeded = Arc::new(std::sync::Once::new());
     let (in_step, wait_in_step) = tokio::sync::watch::channel(false);
+    let wait_for_lists = wait_in_step.clone();
     let run = Controller::for_stream(workspaces.changes, workspaces.store)
-        .watches_stream(pods.changes, |pod: Pod| workspace_of(&pod))
-        .watches_stream(claims.changes, |claim: PersistentVolumeClaim| workspace_of(&claim))
+        .watches_stream(pods.changes, move |pod: Pod| {
+            of_pods.wake_keeper(&pod);
+            of_pods.workspace_of_pod(&pod)
+        })
+        .watches_stream(claims.changes, move |claim: PersistentVolumeClaim| {
+            of_claims.wake_keeper(&claim);
+            workspace_of(&claim)
+        })
         .watches_stream(tiers.changes, move |tier: WorkspaceTier| {
+            of_tiers.desk.wake.notify_one();
             let name = tier.name_any();
             let those = of_tier.state_filter(|workspace| workspace.spec.tier == name);
             those.into_iter().map(|workspace| ObjectRef::from_obj(workspace.as_ref())).collect::<Vec<_>>()
@@ -134,8 +147,16 @@ pub async fn run(
         tracing::info!(pods = context.stores.pods.len(), "all watches are in step");
         Ok::<(), WriterDropped>(())
     };
+    let keep_pools = async {
+        // A look before the first lists would make what is there already.
+        let mut in_step = wait_for_lists;
+        if in_step.wait_for(|in_step| *in_step).await.is_ok() {
+            Keeper::new(context.clone()).keep().await;
+        }
+    };
     tokio::select! {
         () = run => Ok(()),
+        () = keep_pools => Ok(()),
         () = context.follow_keys(&parts.system_namespace) => Ok(()),
         result = async { tokio::try_join!(announce, tidy(&context), tidy_line(&context)) } => result.map(|_| ()),
     }
@@ -174,6 +195,24 @@ where
     match namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
+    }
+}
+
+impl Context {
+    /// A change of something that has the name of a member is the keeper's business, too.
+    fn wake_keeper<K: Resource>(&self, object: &K) {
+        if keys::member_of(&object.name_any()).is_some() {
+            self.desk.wake.notify_one();
+        }
+    }
+
+    /// The workspace that a pod belongs to, or whose claim it is on.
+    fn workspace_of_pod(&self, pod: &Pod) -> Option<ObjectRef<UserWorkspace>> {
+        if let Some(workspace) = workspace_of(pod) {
+            return Some(workspace);
+        }
+        let claim = ObjectRef::new(&pod.name_any()).within(&pod.namespace()?);
+        workspace_of(self.stores.claims.get(&claim)?.as_ref())
     }
 }
 

@@ -102,10 +102,29 @@ impl Context {
         let uid = workspace.uid().unwrap_or_default();
         let asks = matches!(
             action,
-            Action::Ask { .. } | Action::Drain { .. } | Action::RotateKey { .. } | Action::Announce { .. }
+            Action::Ask { .. }
+                | Action::Drain { .. }
+                | Action::RotateKey { .. }
+                | Action::Announce { .. }
+                | Action::TakePod { .. }
+                | Action::Assign { .. }
         );
         match action {
-            Action::CreateClaim(claim) => self.create_claim(workspace, &claim).await?,
+            Action::CreateClaim(claim) => {
+                self.notebook.update(&uid, |page| page.made_claim = true);
+                self.create_claim(workspace, &claim).await?;
+            }
+            Action::TakeOver { member, owners, assignment, asked } => {
+                let call = self.take_over(workspace, &member, &owners, &assignment, asked);
+                Box::pin(call).await?;
+                return Ok(Learnt::Something);
+            }
+            Action::TakePod { pod, assignment, asked } => {
+                Box::pin(self.take_pod(workspace, &pod, &assignment, asked)).await?;
+            }
+            Action::Assign { pod_uid, ip, assignment } => {
+                self.assign(workspace, pod_uid, &ip, &assignment).await;
+            }
             Action::SetClaimOwners(owners) => {
                 let patch = json!({"metadata": {"ownerReferences": owners}});
                 self.patch_claim(workspace, &patch).await?;
@@ -173,7 +192,8 @@ impl Context {
         patch: &serde_json::Value,
     ) -> Result<(), ExecuteError> {
         let api: Api<PersistentVolumeClaim> = self.namespaced(workspace);
-        let name = keys::child_name(&workspace.name_any());
+        let own = || keys::child_name(&workspace.name_any());
+        let name = self.claim_of(workspace).map_or_else(own, |claim| claim.name_any());
         let params =
             PatchParams { field_manager: Some(keys::FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         let patch = Patch::Merge(patch);
@@ -231,7 +251,7 @@ impl Context {
     ) -> Result<(), ExecuteError> {
         let as_observed = version.is_some();
         let api: Api<Pod> = self.namespaced(workspace);
-        let name = keys::child_name(&workspace.name_any());
+        let name = self.pod_name(workspace, pod_uid);
         let params = DeleteParams {
             preconditions: Some(Preconditions { uid: Some(pod_uid.to_owned()), resource_version: version }),
             ..DeleteParams::default()
@@ -265,7 +285,7 @@ impl Context {
         let api: Api<CoreEvent> = self.namespaced(workspace);
         let params =
             ListParams::default().fields(&format!("involvedObject.uid={pod_uid}")).limit(MOST_EVENTS);
-        let name = full_name(workspace, &keys::child_name(&workspace.name_any()));
+        let name = full_name(workspace, &self.pod_name(workspace, &pod_uid));
         let events = self.timed("list", "Event", name, api.list(&params)).await?;
         let trouble = Seen { at: self.clock.now(), what: trouble(&events.items) };
         self.remember(workspace, pod_uid, |memory| memory.trouble = Some(trouble));
@@ -316,7 +336,14 @@ impl Context {
         self.ending.wrote();
     }
 
-    fn namespaced<K>(&self, workspace: &UserWorkspace) -> Api<K>
+    /// The name of the workspace's pod with that UID.
+    fn pod_name(&self, workspace: &UserWorkspace, pod_uid: &str) -> String {
+        let pod = self.pod_of(workspace, self.claim_of(workspace).as_deref());
+        let pod = pod.filter(|pod| pod.metadata.uid.as_deref() == Some(pod_uid));
+        pod.map_or_else(|| keys::child_name(&workspace.name_any()), |pod| pod.name_any())
+    }
+
+    pub(crate) fn namespaced<K>(&self, workspace: &UserWorkspace) -> Api<K>
     where
         K: Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
     {
@@ -337,7 +364,7 @@ impl Context {
         answer
     }
 
-    async fn timed<T>(
+    pub(crate) async fn timed<T>(
         &self,
         verb: &'static str,
         kind: &'static str,

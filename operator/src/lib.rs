@@ -6,6 +6,7 @@
 pub mod app;
 pub mod build;
 mod calls;
+mod children;
 pub mod cli;
 pub mod clock;
 pub mod context;
@@ -18,10 +19,12 @@ pub mod lease;
 pub mod line;
 pub mod metrics;
 pub mod plan;
+pub mod pool;
 pub mod reconcile;
 pub mod server;
 pub mod sidecar;
 mod skew;
+mod take;
 #[cfg(test)]
 mod tests;
 mod turns;

@@ -111,6 +111,36 @@ impl Line {
         if gone.is_empty() { Vec::new() } else { state.admit(self.most) }
     }
 
+    /// How many of that tier wait before the workspace would: all, if it is not in the line.
+    pub fn ahead(&self, uid: &str, tier: &str) -> usize {
+        let state = self.state();
+        match state.turn(uid) {
+            Turn::Go => 0,
+            Turn::Wait(place) => usize::try_from(place).unwrap_or(usize::MAX).saturating_sub(1),
+            Turn::Unasked => state.tiers.get(tier).map_or(0, |tier| tier.waiting.len()),
+        }
+    }
+
+    /// The first that wait in that tier.
+    pub fn first(&self, tier: &str, most: usize) -> Vec<Place> {
+        let state = self.state();
+        state
+            .tiers
+            .get(tier)
+            .map_or_else(Vec::new, |tier| tier.waiting.values().take(most).cloned().collect())
+    }
+
+    /// How many more could start now in that tier if nobody waited. None while somebody does.
+    pub fn room(&self, tier: &str, limit: Option<usize>) -> usize {
+        let state = self.state();
+        if !state.waiting.is_empty() {
+            return 0;
+        }
+        let starting = state.tiers.get(tier).map_or(0, |tier| tier.starting);
+        let of_tier = limit.map_or(usize::MAX, |limit| limit.saturating_sub(starting));
+        self.most.saturating_sub(state.starting.len()).min(of_tier)
+    }
+
     /// How many start and how many wait.
     pub fn counts(&self) -> (usize, usize) {
         let state = self.state();

@@ -24,7 +24,7 @@ async fn main() -> ExitCode {
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
         tracing::warn!("another crypto provider was installed before");
     }
-    match app::run(cli).await {
+    match Box::pin(app::run(cli)).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(error = &error as &dyn std::error::Error, "the operator ends");

@@ -40,6 +40,13 @@ struct LineLabels {
     state: &'static str,
 }
 
+/// Labels of a warm pool.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct PoolLabels {
+    state: &'static str,
+    tier: String,
+}
+
 /// Labels of a start.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct StartLabels {
@@ -57,6 +64,7 @@ pub struct Metrics {
     starts: Family<StartLabels, Histogram>,
     phases: Family<PhaseLabels, Histogram>,
     line: Family<LineLabels, Gauge>,
+    pool: Family<PoolLabels, Gauge>,
     leader: Gauge<i64, std::sync::atomic::AtomicI64>,
     sidecar_calls: Family<OutcomeLabels, Counter<u64, AtomicU64>>,
 }
@@ -88,11 +96,17 @@ impl Default for Metrics {
             "Workspaces that start, and that wait for their turn to start",
             line.clone(),
         );
+        let pool = Family::default();
+        registry.register(
+            "pool_members",
+            "Members of the warm pools: wanted, ready to be taken over, and on their way",
+            pool.clone(),
+        );
         let leader = Gauge::default();
         registry.register("leader", "1 while this replica acts", leader.clone());
         let sidecar_calls = Family::default();
         registry.register("sidecar_calls", "Control calls to sidecars by outcome", sidecar_calls.clone());
-        Self { registry, writes, reconciles, duration, starts, phases, line, leader, sidecar_calls }
+        Self { registry, writes, reconciles, duration, starts, phases, line, pool, leader, sidecar_calls }
     }
 }
 
@@ -122,6 +136,18 @@ impl Metrics {
     pub fn line(&self, starting: usize, waiting: usize) {
         for (state, count) in [("starting", starting), ("waiting", waiting)] {
             self.line.get_or_create(&LineLabels { state }).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// Tells how many members the pool of a tier has and should have.
+    pub fn pool(&self, tier: &str, wanted: usize, ready: usize, starting: usize) {
+        for (state, count) in [("wanted", wanted), ("ready", ready), ("starting", starting)] {
+            let labels = PoolLabels { state, tier: tier.to_owned() };
+            if wanted + ready + starting == 0 {
+                self.pool.remove(&labels);
+            } else {
+                self.pool.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dexorder_crds::{UserWorkspace, UserWorkspaceStatus, condition::suspended, keys};
+use dexorder_crds::{UserWorkspace, UserWorkspaceStatus, condition::suspended};
 use k8s_openapi::jiff::Timestamp;
 use kube::{
     ResourceExt,
@@ -48,7 +48,7 @@ pub async fn reconcile(
     context: Arc<Context>,
 ) -> Result<Requeue, ReconcileError> {
     let began = Instant::now();
-    let result = tokio::time::timeout(LOOK_TIMEOUT, look(&workspace, &context))
+    let result = tokio::time::timeout(LOOK_TIMEOUT, Box::pin(look(&workspace, &context)))
         .await
         .unwrap_or(Err(ReconcileError::Timeout));
     let uid = workspace.uid().unwrap_or_default();
@@ -98,6 +98,7 @@ async fn look(workspace: &UserWorkspace, context: &Context) -> Result<Requeue, R
         let Some(current) = current(workspace, written.take(), context) else {
             return Ok(Requeue::requeue(STALE));
         };
+        context.settle_doubt(&current).await?;
         let (Plan { first, status, then, notes, started, line, next }, now) = make_plan(&current, context);
         let mut learnt = Learnt::Nothing;
         for action in first {
@@ -153,11 +154,10 @@ fn version(workspace: &UserWorkspace) -> Option<u64> {
 }
 
 fn make_plan(workspace: &UserWorkspace, context: &Context) -> (Plan, Timestamp) {
-    let namespace = workspace.namespace().unwrap_or_default();
-    let child = keys::child_name(&workspace.name_any());
     let tier = context.stores.tiers.get(&ObjectRef::new(&workspace.spec.tier));
-    let pod = context.stores.pods.get(&ObjectRef::new(&child).within(&namespace));
-    let claim = context.stores.claims.get(&ObjectRef::new(&child).within(&namespace));
+    let claim = context.claim_of(workspace);
+    let pod = context.pod_of(workspace, claim.as_deref());
+    let member = if claim.is_none() && pod.is_none() { context.member_for(workspace) } else { None };
     let uid = workspace.uid().unwrap_or_default();
     let now = context.clock.now();
     let memory = context.notebook.update(&uid, |page| {
@@ -171,6 +171,7 @@ fn make_plan(workspace: &UserWorkspace, context: &Context) -> (Plan, Timestamp) 
         pod: pod.as_deref(),
         claim: claim.as_deref(),
         memory: &memory,
+        member: member.as_ref(),
         turn: context.line.turn(&uid),
         settings: &settings,
     };

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use dexorder_protocol::{
     CONTROL_PORT, Issuer, SigningKey,
     control::{
-        DRAIN_PATH, DrainOutcome, DrainRequest, NOTIFY_PATH, NotifyOutcome, NotifyRequest, REPORT_PATH,
-        ROTATE_KEY_PATH, Report, RotateKeyOutcome, RotateKeyRequest,
+        ASSIGN_PATH, Assignment, DRAIN_PATH, DrainOutcome, DrainRequest, NOTIFY_PATH, NotifyOutcome,
+        NotifyRequest, REPORT_PATH, ROTATE_KEY_PATH, Report, RotateKeyOutcome, RotateKeyRequest,
     },
     headers,
     identity::{self, IdentityError, OPERATOR_SUBJECT},
@@ -143,6 +143,18 @@ impl Sidecars {
         let call = Call { ip, workspace_uid, method: Method::GET, path: REPORT_PATH, body: Bytes::new() };
         let (status, body) = within(ip, SHORT_TIMEOUT, self.send(&call)).await?;
         Ok(self.translated(workspace_uid, parse(ip, status, &body)?))
+    }
+
+    /// Tells a sidecar of the warm pool whom it serves. Its times are by this clock.
+    pub async fn assign(
+        &self,
+        ip: &str,
+        pod_uid: &str,
+        assignment: &Assignment,
+    ) -> Result<Report, SidecarError> {
+        // Whether it was told before nobody knows: at this path the pod's UID stays good.
+        let (status, body) = self.post(ip, pod_uid, ASSIGN_PATH, assignment, SHORT_TIMEOUT).await?;
+        Ok(self.translated(pod_uid, parse(ip, status, &body)?))
     }
 
     /// Asks to drain. A refusal is an outcome, no error.

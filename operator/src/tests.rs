@@ -4,3 +4,5 @@ mod cluster;
 mod histories;
 mod looks;
 mod operator;
+mod warm;
+mod yard;

@@ -38,9 +38,7 @@ impl Context {
     pub(crate) fn seed_line(&self) {
         let workspaces = self.stores.workspaces.state();
         for workspace in &workspaces {
-            let pod = dexorder_crds::keys::child_name(&workspace.name_any());
-            let pod = ObjectRef::new(&pod).within(&workspace.namespace().unwrap_or_default());
-            let pod = self.stores.pods.get(&pod);
+            let pod = self.pod_of(workspace, self.claim_of(workspace).as_deref());
             if let PodState::Alive(pod) = PodState::of(pod.as_deref(), workspace)
                 && !pod.ready
             {
@@ -61,6 +59,11 @@ impl Context {
             stored.and_then(|stored| stored.uid()).as_deref() == Some(&place.uid)
         });
         self.call_up(&admitted, None);
+    }
+
+    /// Has those looked at that wait in that tier and could take a member over instead.
+    pub(crate) fn call_up_for_members(&self, tier: &str, members: usize) {
+        self.call_up(&self.line.first(tier, members), None);
     }
 
     /// Has the workspaces looked at whose turn has come; the one that is being looked at needs no call.

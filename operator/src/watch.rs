@@ -37,12 +37,12 @@ where
     Watched { store, changes: logged(changes).boxed() }
 }
 
-/// Only what belongs to workspaces.
+/// Only what belongs to workspaces and the warm pool. One watch for both: what is taken over never leaves it.
 pub fn of_workspaces() -> watcher::Config {
     watcher::Config::default().labels(&format!(
-        "app.kubernetes.io/managed-by={},{}",
+        "app.kubernetes.io/managed-by={},app.kubernetes.io/name={}",
         keys::MANAGED_BY,
-        keys::WORKSPACE_LABEL
+        keys::APP_NAME
     ))
 }
 
@@ -58,19 +58,21 @@ pub fn trim<K: Resource>(object: &mut K) {
     object.managed_fields_mut().clear();
 }
 
-/// Of a pod the operator reads its owners, what it was made from, the keys that it trusts, its node and its status.
+/// Of a pod the operator reads its owners, what it was made from, the keys that it trusts, to whom it was
+/// given, its node and its status.
 pub fn trim_pod(pod: &mut Pod) {
     trim(pod);
-    let read = [keys::TEMPLATE_HASH, keys::IDENTITY_KEYS];
+    let read = [keys::TEMPLATE_HASH, keys::IDENTITY_KEYS, keys::ASSIGNMENT];
     pod.annotations_mut().retain(|key, _| read.contains(&key.as_str()));
     let node_name = pod.spec.take().and_then(|spec| spec.node_name);
     pod.spec = Some(PodSpec { node_name, ..PodSpec::default() });
 }
 
-/// Of a claim the plan reads its owners, its user, its auth mode, the node of its volume and its phase.
+/// Of a claim the plan reads its owners, its user, its auth mode, what it was made from, the node of its volume and its
+/// phase.
 pub fn trim_claim(claim: &mut PersistentVolumeClaim) {
     trim(claim);
-    let read = [keys::USER_ID, keys::AUTH_MODE, keys::SELECTED_NODE];
+    let read = [keys::USER_ID, keys::AUTH_MODE, keys::SELECTED_NODE, keys::TEMPLATE_HASH];
     claim.annotations_mut().retain(|key, _| read.contains(&key.as_str()));
     claim.spec = Some(PersistentVolumeClaimSpec::default());
 }

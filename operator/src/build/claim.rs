@@ -8,7 +8,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 
-use super::{metadata, owner};
+use super::{Member, PodFor, owner, pod::hash};
 use crate::plan::Terms;
 
 /// Builds the claim. `ReadWriteOncePod`: the cluster itself sees to it that never two pods use the volume.
@@ -17,15 +17,28 @@ pub fn claim(workspace: &UserWorkspace, terms: &Terms) -> PersistentVolumeClaim 
         RetentionPolicy::Retain => None,
         RetentionPolicy::Delete => owner(workspace).map(|owner| vec![owner]),
     };
+    let metadata = ObjectMeta {
+        annotations: Some(BTreeMap::from([
+            (keys::USER_ID.to_owned(), workspace.spec.user_id.clone()),
+            (keys::AUTH_MODE.to_owned(), workspace.spec.auth.mode.as_str().to_owned()),
+        ])),
+        owner_references: owners,
+        ..PodFor::Workspace(workspace, "").metadata()
+    };
+    of_terms(metadata, terms)
+}
+
+/// Builds the claim of a member of the warm pool: nobody's yet.
+pub fn member_claim(member: &Member, terms: &Terms) -> PersistentVolumeClaim {
+    let mut claim = of_terms(PodFor::Member(member).metadata(), terms);
+    let made_of = hash(&claim.spec);
+    claim.metadata.annotations = Some(BTreeMap::from([(keys::TEMPLATE_HASH.to_owned(), made_of)]));
+    claim
+}
+
+fn of_terms(metadata: ObjectMeta, terms: &Terms) -> PersistentVolumeClaim {
     PersistentVolumeClaim {
-        metadata: ObjectMeta {
-            annotations: Some(BTreeMap::from([
-                (keys::USER_ID.to_owned(), workspace.spec.user_id.clone()),
-                (keys::AUTH_MODE.to_owned(), workspace.spec.auth.mode.as_str().to_owned()),
-            ])),
-            owner_references: owners,
-            ..metadata(workspace)
-        },
+        metadata,
         spec: Some(PersistentVolumeClaimSpec {
             access_modes: Some(vec!["ReadWriteOncePod".to_owned()]),
             storage_class_name: terms.storage_class.clone(),

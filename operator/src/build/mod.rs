@@ -5,16 +5,16 @@ mod claim;
 mod parts;
 mod pod;
 mod sidecar;
+mod subject;
 mod volumes;
 
-pub use claim::claim;
+pub use claim::{claim, member_claim};
 pub use pod::pod;
+pub use subject::{Member, PodFor, assignment, fits_member, member_terms};
 
-use std::collections::BTreeMap;
-
-use dexorder_crds::{UserWorkspace, keys};
+use dexorder_crds::UserWorkspace;
 use dexorder_protocol::{MCP_PATH, MCP_PORT};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Resource;
 
 /// What every pod is built with, whatever its workspace.
@@ -42,24 +42,4 @@ pub fn endpoint(ip: &str) -> String {
 /// The workspace as the owner of what goes with it.
 pub fn owner(workspace: &UserWorkspace) -> Option<OwnerReference> {
     workspace.controller_owner_ref(&())
-}
-
-fn labels(workspace: &UserWorkspace) -> BTreeMap<String, String> {
-    [
-        ("app.kubernetes.io/name", keys::APP_NAME),
-        ("app.kubernetes.io/managed-by", keys::MANAGED_BY),
-        (keys::WORKSPACE_LABEL, workspace.metadata.name.as_deref().unwrap_or_default()),
-    ]
-    .into_iter()
-    .map(|(key, value)| (key.to_owned(), value.to_owned()))
-    .collect()
-}
-
-fn metadata(workspace: &UserWorkspace) -> ObjectMeta {
-    ObjectMeta {
-        name: Some(keys::child_name(workspace.metadata.name.as_deref().unwrap_or_default())),
-        namespace: workspace.metadata.namespace.clone(),
-        labels: Some(labels(workspace)),
-        ..ObjectMeta::default()
-    }
 }

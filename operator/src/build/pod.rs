@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use dexorder_crds::{Access, Scheduling, UserWorkspace, WorkspaceTier, keys};
+use dexorder_crds::{Access, Scheduling, WorkspaceTier, keys};
 use dexorder_protocol::hex;
 use k8s_openapi::{
     api::core::v1::{Pod, PodSecurityContext, PodSpec, SeccompProfile},
@@ -10,7 +10,7 @@ use k8s_openapi::{
 };
 use sha2::{Digest, Sha256};
 
-use super::{Settings, agent::agent, metadata, owner, sidecar::sidecar, volumes::volumes};
+use super::{PodFor, Settings, agent::agent, owner, sidecar::sidecar, volumes::volumes};
 use crate::plan::Terms;
 
 /// Where agent and sidecar meet.
@@ -25,27 +25,22 @@ pub(super) const SIDECAR_ID: i64 = 1001;
 const GRACE_SECONDS: i64 = 60;
 
 /// Builds the pod.
-pub fn pod(
-    workspace: &UserWorkspace,
-    tier: Option<&WorkspaceTier>,
-    terms: &Terms,
-    settings: &Settings,
-) -> Pod {
-    let spec = spec(workspace, tier, terms, settings);
-    let own = labels(workspace, terms);
+pub fn pod(subject: PodFor<'_>, tier: Option<&WorkspaceTier>, terms: &Terms, settings: &Settings) -> Pod {
+    let spec = spec(subject, tier, terms, settings);
+    let own = labels(subject, terms);
     let annotations = BTreeMap::from([
         (keys::IDENTITY_KEYS.to_owned(), settings.identity_keys.clone()),
         (keys::TEMPLATE_HASH.to_owned(), hash(&(&spec, &own))),
         ("kubectl.kubernetes.io/default-container".to_owned(), "agent".to_owned()),
     ]);
-    let ObjectMeta { name, namespace, labels, .. } = metadata(workspace);
+    let ObjectMeta { name, namespace, labels, .. } = subject.metadata();
     Pod {
         metadata: ObjectMeta {
             name,
             namespace,
             labels: Some(labels.into_iter().flatten().chain(own).collect()),
             annotations: Some(annotations),
-            owner_references: owner(workspace).map(|owner| vec![owner]),
+            owner_references: subject.workspace().and_then(owner).map(|owner| vec![owner]),
             ..ObjectMeta::default()
         },
         spec: Some(spec),
@@ -54,25 +49,20 @@ pub fn pod(
 }
 
 /// What NetworkPolicies select a pod by.
-fn labels(workspace: &UserWorkspace, terms: &Terms) -> BTreeMap<String, String> {
+fn labels(subject: PodFor<'_>, terms: &Terms) -> BTreeMap<String, String> {
     BTreeMap::from([
-        (keys::TIER_LABEL.to_owned(), workspace.spec.tier.clone()),
+        (keys::TIER_LABEL.to_owned(), subject.tier().to_owned()),
         (keys::EGRESS_LABEL.to_owned(), terms.egress.as_str().to_owned()),
     ])
 }
 
-fn spec(
-    workspace: &UserWorkspace,
-    tier: Option<&WorkspaceTier>,
-    terms: &Terms,
-    settings: &Settings,
-) -> PodSpec {
+fn spec(subject: PodFor<'_>, tier: Option<&WorkspaceTier>, terms: &Terms, settings: &Settings) -> PodSpec {
     let scheduling = tier.and_then(|tier| tier.spec.scheduling.clone()).unwrap_or_default();
     let Scheduling { node_selector, tolerations, priority_class_name } = scheduling;
     PodSpec {
-        init_containers: Some(vec![sidecar(workspace, terms, settings)]),
-        containers: vec![agent(workspace, tier, terms, settings)],
-        volumes: Some(volumes(workspace)),
+        init_containers: Some(vec![sidecar(subject, terms, settings)]),
+        containers: vec![agent(subject, tier, terms, settings)],
+        volumes: Some(volumes(subject)),
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
         node_selector: Some(node_selector).filter(|labels| !labels.is_empty()),
@@ -97,7 +87,7 @@ fn spec(
 }
 
 /// Tells one pod's making from another's.
-fn hash(made_of: &impl serde::Serialize) -> String {
+pub(super) fn hash(made_of: &impl serde::Serialize) -> String {
     let json = serde_json::to_vec(made_of).unwrap_or_default();
     hex(&Sha256::digest(json)[..8])
 }
@@ -113,7 +103,7 @@ pub(super) fn access(terms: &Terms) -> &'static str {
 mod tests {
     use dexorder_crds::{
         Auth, AuthMode, DirectAuth, Egress, LocalSecretRef, OidcVerification, OperatingMode, Repository,
-        RetentionPolicy, UserWorkspaceSpec,
+        RetentionPolicy, UserWorkspace, UserWorkspaceSpec,
     };
     use k8s_openapi::{
         api::core::v1::{Container, VolumeMount},
@@ -128,7 +118,7 @@ mod tests {
     }
 
     fn made(workspace: &UserWorkspace, terms: &Terms) -> Pod {
-        pod(workspace, None, terms, &Settings::default())
+        pod(PodFor::Workspace(workspace, "ws-w1"), None, terms, &Settings::default())
     }
 
     fn workspace(repository: Option<Repository>, auth: Auth) -> UserWorkspace {

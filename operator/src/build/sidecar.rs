@@ -2,13 +2,15 @@
 
 use dexorder_crds::{AuthMode, DirectAuth, OidcVerification, UserWorkspace};
 use dexorder_protocol::{CONTROL_PORT, MCP_PORT};
-use k8s_openapi::api::core::v1::{Container, EnvVar, Probe, ResourceRequirements, VolumeMount};
+use k8s_openapi::api::core::v1::{
+    Container, EnvVar, EnvVarSource, ObjectFieldSelector, Probe, ResourceRequirements, VolumeMount,
+};
 
 use super::{
-    Settings,
+    PodFor, Settings,
     parts::{env, folder, mount, port, probe, quantities, read_only, restricted},
     pod::{RUN, SIDECAR_ID, SOCKET, access},
-    volumes::{DIRECT_CREDENTIALS, direct_secret},
+    volumes::{ASSIGNMENT_FILE, DIRECT_CREDENTIALS, direct_secret},
 };
 use crate::plan::Terms;
 
@@ -19,13 +21,13 @@ const KEY_FOLDER: &str = "/var/lib/dexorder/direct";
 /// The hashes of a workspace of auth mode Direct.
 const CREDENTIALS: &str = "/etc/dexorder/direct";
 
-pub(super) fn sidecar(workspace: &UserWorkspace, terms: &Terms, settings: &Settings) -> Container {
+pub(super) fn sidecar(subject: PodFor<'_>, terms: &Terms, settings: &Settings) -> Container {
     Container {
         name: "sidecar".to_owned(),
         image: Some(settings.sidecar_image.clone()),
         image_pull_policy: Some(settings.image_pull_policy.clone()),
         restart_policy: Some("Always".to_owned()),
-        env: Some(environment(workspace, terms, settings)),
+        env: Some(environment(subject, terms, settings)),
         ports: Some(vec![port("mcp", MCP_PORT), port("control", CONTROL_PORT)]),
         readiness_probe: Some(Probe {
             period_seconds: Some(1),
@@ -43,37 +45,57 @@ pub(super) fn sidecar(workspace: &UserWorkspace, terms: &Terms, settings: &Setti
             ..ResourceRequirements::default()
         }),
         security_context: Some(restricted(SIDECAR_ID)),
-        volume_mounts: Some(mounts(workspace)),
+        volume_mounts: Some(mounts(subject)),
         ..Container::default()
     }
 }
 
-fn environment(workspace: &UserWorkspace, terms: &Terms, settings: &Settings) -> Vec<EnvVar> {
-    let metadata = &workspace.metadata;
-    let mode = workspace.spec.auth.mode;
-    let mut all = vec![
-        env("DEXORDER_WORKSPACE_UID", metadata.uid.as_deref().unwrap_or_default()),
-        env("DEXORDER_WORKSPACE", metadata.name.as_deref().unwrap_or_default()),
-        env("DEXORDER_NAMESPACE", metadata.namespace.as_deref().unwrap_or_default()),
-        env("DEXORDER_USER_ID", &workspace.spec.user_id),
-        env("DEXORDER_AUTH_MODE", mode.as_str()),
-        env("DEXORDER_ACCESS", access(terms)),
+fn environment(subject: PodFor<'_>, terms: &Terms, settings: &Settings) -> Vec<EnvVar> {
+    let mut all = match subject.workspace() {
+        Some(workspace) => whose(workspace, terms),
+        None => nobodys(),
+    };
+    all.extend([
         env("DEXORDER_AGENT_SOCKET", SOCKET),
         env("DEXORDER_IDENTITY_KEYS_FILE", &format!("{POD_INFO}/identity-keys")),
         env("DEXORDER_MCP_ADDR", &format!("0.0.0.0:{MCP_PORT}")),
         env("DEXORDER_CONTROL_ADDR", &format!("0.0.0.0:{CONTROL_PORT}")),
         env("DEXORDER_DRAIN_TIMEOUT", "45s"),
         env("RUST_LOG", &settings.sidecar_log),
-    ];
-    if mode == AuthMode::Public {
+    ]);
+    if subject.mode() == AuthMode::Public {
         let lifetime = dexorder_crds::Duration::from_std(terms.idle_timeout);
         all.push(env("DEXORDER_SESSION_TTL", &lifetime.to_string()));
     }
-    if let Some(direct) = &workspace.spec.auth.direct {
+    if let Some(direct) = subject.workspace().and_then(|workspace| workspace.spec.auth.direct.as_ref()) {
         all.push(env("DEXORDER_DIRECT_KEY_DIR", KEY_FOLDER));
         all.extend(direct_environment(direct));
     }
     all
+}
+
+/// The workspace that the sidecar serves.
+fn whose(workspace: &UserWorkspace, terms: &Terms) -> Vec<EnvVar> {
+    let metadata = &workspace.metadata;
+    vec![
+        env("DEXORDER_WORKSPACE_UID", metadata.uid.as_deref().unwrap_or_default()),
+        env("DEXORDER_WORKSPACE", metadata.name.as_deref().unwrap_or_default()),
+        env("DEXORDER_NAMESPACE", metadata.namespace.as_deref().unwrap_or_default()),
+        env("DEXORDER_USER_ID", &workspace.spec.user_id),
+        env("DEXORDER_AUTH_MODE", workspace.spec.auth.mode.as_str()),
+        env("DEXORDER_ACCESS", access(terms)),
+    ]
+}
+
+/// The pod waits in a pool for its workspace.
+fn nobodys() -> Vec<EnvVar> {
+    let uid = ObjectFieldSelector { api_version: None, field_path: "metadata.uid".to_owned() };
+    let source = EnvVarSource { field_ref: Some(uid), ..EnvVarSource::default() };
+    vec![
+        env("DEXORDER_POOL", "true"),
+        EnvVar { name: "DEXORDER_POD_UID".to_owned(), value: None, value_from: Some(source) },
+        env("DEXORDER_ASSIGNMENT_FILE", &format!("{POD_INFO}/{ASSIGNMENT_FILE}")),
+    ]
 }
 
 /// How the sidecar checks its users by itself.
@@ -96,12 +118,12 @@ fn direct_environment(direct: &DirectAuth) -> Vec<EnvVar> {
     all
 }
 
-fn mounts(workspace: &UserWorkspace) -> Vec<VolumeMount> {
+fn mounts(subject: PodFor<'_>) -> Vec<VolumeMount> {
     let mut all = vec![mount("run", RUN), read_only("pod", POD_INFO)];
-    if workspace.spec.auth.mode == AuthMode::Direct {
+    if subject.mode() == AuthMode::Direct {
         all.push(folder("sidecar", KEY_FOLDER));
     }
-    if direct_secret(workspace).is_some() {
+    if subject.workspace().and_then(direct_secret).is_some() {
         all.push(read_only(DIRECT_CREDENTIALS, CREDENTIALS));
     }
     all

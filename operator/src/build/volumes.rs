@@ -9,24 +9,30 @@ use k8s_openapi::{
     apimachinery::pkg::api::resource::Quantity,
 };
 
-use super::parts::VOLUME;
+use super::{PodFor, parts::VOLUME};
 
 /// The credential of the git remote among the pod's volumes.
 pub(super) const REPOSITORY: &str = "repository";
 /// The hashes of a workspace of auth mode Direct among the pod's volumes.
 pub(super) const DIRECT_CREDENTIALS: &str = "direct-credentials";
+/// The workspace that a pod of the warm pool was given to, among what the sidecar knows of its pod.
+pub(super) const ASSIGNMENT_FILE: &str = "assignment";
 
-pub(super) fn volumes(workspace: &UserWorkspace) -> Vec<Volume> {
-    let claim = keys::child_name(workspace.metadata.name.as_deref().unwrap_or_default());
+pub(super) fn volumes(subject: PodFor<'_>) -> Vec<Volume> {
+    let workspace = subject.workspace();
+    let mut pod_info = vec![annotation("identity-keys", keys::IDENTITY_KEYS)];
+    if workspace.is_none() {
+        pod_info.push(annotation(ASSIGNMENT_FILE, keys::ASSIGNMENT));
+    }
     let secrets = [
-        repository_secret(workspace).map(|name| secret(REPOSITORY, name)),
-        direct_secret(workspace).map(|name| secret(DIRECT_CREDENTIALS, name)),
+        workspace.and_then(repository_secret).map(|name| secret(REPOSITORY, name)),
+        workspace.and_then(direct_secret).map(|name| secret(DIRECT_CREDENTIALS, name)),
     ];
     let always = [
         Volume {
             name: VOLUME.to_owned(),
             persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
-                claim_name: claim,
+                claim_name: subject.claim().to_owned(),
                 read_only: None,
             }),
             ..Volume::default()
@@ -49,21 +55,23 @@ pub(super) fn volumes(workspace: &UserWorkspace) -> Vec<Volume> {
         },
         Volume {
             name: "pod".to_owned(),
-            downward_api: Some(DownwardAPIVolumeSource {
-                items: Some(vec![DownwardAPIVolumeFile {
-                    path: "identity-keys".to_owned(),
-                    field_ref: Some(ObjectFieldSelector {
-                        api_version: None,
-                        field_path: format!("metadata.annotations['{}']", keys::IDENTITY_KEYS),
-                    }),
-                    ..DownwardAPIVolumeFile::default()
-                }]),
-                default_mode: None,
-            }),
+            downward_api: Some(DownwardAPIVolumeSource { items: Some(pod_info), default_mode: None }),
             ..Volume::default()
         },
     ];
     always.into_iter().chain(secrets.into_iter().flatten()).collect()
+}
+
+/// An annotation of the pod as a file.
+fn annotation(file: &str, key: &str) -> DownwardAPIVolumeFile {
+    DownwardAPIVolumeFile {
+        path: file.to_owned(),
+        field_ref: Some(ObjectFieldSelector {
+            api_version: None,
+            field_path: format!("metadata.annotations['{key}']"),
+        }),
+        ..DownwardAPIVolumeFile::default()
+    }
 }
 
 /// Secret with the credential of the git remote.

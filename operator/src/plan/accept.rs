@@ -29,6 +29,28 @@ pub struct Terms {
     pub egress: Egress,
 }
 
+impl Terms {
+    /// What the tier gives whoever asks for nothing else. None if it names no image.
+    pub fn of_tier(tier: &WorkspaceTierSpec, mode: AuthMode) -> Option<Self> {
+        Some(Self {
+            idle_timeout: tier.idle_timeout.default.min(tier.idle_timeout.most).as_std(),
+            image: tier.image.clone()?,
+            storage_size: tier.storage.size.clone(),
+            storage_class: tier.storage.storage_class_name.clone(),
+            retention: tier.storage.retention_policy,
+            access: access(tier, mode),
+            egress: tier.egress,
+        })
+    }
+}
+
+const fn access(tier: &WorkspaceTierSpec, mode: AuthMode) -> Access {
+    match mode {
+        AuthMode::Public => Access::ReadOnly,
+        AuthMode::Gateway | AuthMode::Direct => tier.access,
+    }
+}
+
 /// The verdict on a manifest.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Verdict {
@@ -107,14 +129,14 @@ fn judge_fit(workspace: &UserWorkspace, tier: Option<&WorkspaceTier>, now: Times
             None,
         );
     }
-    let (reason, mut message) = in_effect(&spec.tier, &tier.spec);
+    let mut message = format!("the manifest fits tier \"{}\"", spec.tier);
     if let Some(Err(text)) = keep_awake_until(workspace) {
         message = format!(
             "{message}; annotation {} \"{text}\" is no time: write one like 2030-01-31T18:00:00Z",
             keys::KEEP_AWAKE_UNTIL
         );
     }
-    Verdict { accepted: true, reason, message, terms, max_lifetime: None }
+    Verdict { accepted: true, reason: accepted::ACCEPTED, message, terms, max_lifetime: None }
 }
 
 fn refuse(reason: &'static str, message: String, terms: Option<Terms>) -> Verdict {
@@ -138,24 +160,7 @@ fn terms(workspace: &UserWorkspace, tier: &WorkspaceTierSpec) -> Option<Terms> {
         } else {
             tier.storage.retention_policy
         }),
-        access: if spec.auth.mode == AuthMode::Public { Access::ReadOnly } else { tier.access },
+        access: access(tier, spec.auth.mode),
         egress: tier.egress,
     })
-}
-
-/// Fields that are valid and that this release does not act on are named, so that nobody relies on them.
-fn in_effect(name: &str, tier: &WorkspaceTierSpec) -> (&'static str, String) {
-    let waiting = [(tier.warm_pool.as_ref().is_some_and(|pool| pool.size > 0), "warmPool of the tier")];
-    let named: Vec<_> = waiting.into_iter().filter(|(set, _)| *set).map(|(_, name)| name).collect();
-    if named.is_empty() {
-        (accepted::ACCEPTED, format!("the manifest fits tier \"{name}\""))
-    } else {
-        (
-            accepted::ACCEPTED_IN_PART,
-            format!(
-                "the manifest fits tier \"{name}\"; without effect in this release: {}",
-                named.join(", ")
-            ),
-        )
-    }
 }

@@ -19,7 +19,15 @@ impl Planner<'_> {
     /// When the pod was asked for. The API server's clock may be ahead of this one.
     pub(super) fn start_of(&self, pod: &AlivePod) -> Option<Timestamp> {
         let memory = self.observed.memory.about(Some(&pod.uid));
-        memory.start.map(|start| start.created).or(pod.created).map(|created| created.min(self.now))
+        let shown = || self.before.start_time.as_ref().map(|time| time.0);
+        let known = match memory.start {
+            Some(start) => Some(start.created),
+            // It was made long before it was taken over.
+            None if pod.taken && self.before.pod_uid.as_ref() == Some(&pod.uid) => shown(),
+            None if pod.taken => Some(self.now),
+            None => pod.created,
+        };
+        known.map(|created| created.min(self.now))
     }
 
     pub(super) fn has_trouble(&self, pod: &AlivePod) -> bool {
@@ -48,7 +56,7 @@ impl Planner<'_> {
     fn claim_in_the_way(&self, pod: &AlivePod) -> Option<Problem> {
         let waits = !pod.scheduled && self.claim == ClaimState::Pending;
         waits.then(|| {
-            let name = self.child_name();
+            let name = self.claim_name();
             Problem {
                 reason: ready::STORAGE_NOT_READY,
                 message: format!(

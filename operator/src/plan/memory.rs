@@ -32,6 +32,8 @@ pub enum Drain {
 pub enum StartKind {
     /// On a new volume.
     Cold,
+    /// On a pod of the warm pool.
+    Warm,
     /// Of a workspace that was stopped.
     Resume,
     /// Of a pod that had gone.
@@ -43,6 +45,7 @@ impl StartKind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Cold => "cold",
+            Self::Warm => "warm",
             Self::Resume => "resume",
             Self::Restart => "restart",
         }
@@ -52,6 +55,7 @@ impl StartKind {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Cold => "Cold",
+            Self::Warm => "Warm",
             Self::Resume => "Resume",
             Self::Restart => "Restart",
         }
@@ -59,7 +63,7 @@ impl StartKind {
 
     /// The kind of that text.
     pub fn named(name: &str) -> Option<Self> {
-        [Self::Cold, Self::Resume, Self::Restart].into_iter().find(|kind| kind.name() == name)
+        [Self::Cold, Self::Warm, Self::Resume, Self::Restart].into_iter().find(|kind| kind.name() == name)
     }
 }
 
@@ -70,7 +74,7 @@ pub struct Start {
     pub kind: StartKind,
     /// When it was asked for.
     pub asked: Timestamp,
-    /// When the pod was made.
+    /// When the pod was made, or taken over.
     pub created: Timestamp,
 }
 

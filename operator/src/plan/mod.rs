@@ -19,6 +19,7 @@ mod turn;
 mod types;
 mod unschedulable;
 mod up_to_date;
+mod warm;
 
 use dexorder_crds::{
     OperatingMode, UserWorkspace, UserWorkspaceStatus,
@@ -34,6 +35,8 @@ pub use memory::{Drain, Memory, Seen, Start, StartKind};
 pub use phases::Progress;
 pub use pod_state::{AlivePod, PodState, Problem};
 pub use turn::Turn;
+pub(crate) use warm::bears;
+
 pub use types::{Action, Line, Next, Note, Observed, Plan, Started};
 
 use draft::Draft;
@@ -119,7 +122,7 @@ impl<'a> Planner<'a> {
     fn draft_facts(&mut self) {
         let accepted = if self.verdict.accepted { "True" } else { "False" };
         self.draft.set(ConditionType::Accepted, accepted, self.verdict.reason, self.verdict.message.clone());
-        let name = self.child_name();
+        let name = self.claim_name();
         let (status, reason, message) = self.claim.condition(&name);
         self.draft.set(ConditionType::StorageReady, status, reason, message);
         self.draft.status.claim_name = self.observed.claim.map(|_| name);
@@ -159,6 +162,16 @@ impl<'a> Planner<'a> {
             Next::At(sooner) if sooner <= moment => self.next,
             _ => Next::At(moment),
         };
+    }
+
+    /// Name of the claim that is there, or will be.
+    fn claim_name(&self) -> String {
+        self.observed.claim.and_then(|claim| claim.metadata.name.clone()).unwrap_or_else(|| self.child_name())
+    }
+
+    /// Name of the pod that is there, or will be.
+    fn pod_name(&self) -> String {
+        self.observed.pod.and_then(|pod| pod.metadata.name.clone()).unwrap_or_else(|| self.child_name())
     }
 
     fn child_name(&self) -> String {

@@ -24,7 +24,8 @@ pub struct Progress {
 impl Memory {
     /// Notes how far the pod of a start has come.
     pub fn watch(&mut self, pod: Option<&Pod>, now: Timestamp) {
-        let Some(pod) = pod.filter(|pod| self.start.is_some() && pod.metadata.uid == self.pod_uid) else {
+        let made = self.start.is_some_and(|start| start.kind != StartKind::Warm);
+        let Some(pod) = pod.filter(|pod| made && pod.metadata.uid == self.pod_uid) else {
             return;
         };
         if is_scheduled(pod) {
@@ -68,7 +69,8 @@ impl Planner<'_> {
             return shown;
         }
         let memory = self.observed.memory.about(Some(&pod.uid));
-        let report = memory.report.as_ref().map(|report| &report.what);
+        // What a member of the warm pool went through before it was taken over is no part of this start.
+        let report = memory.report.as_ref().map(|report| &report.what).filter(|_| !pod.taken);
         // Of another pod than the shown one the status tells no more than the request.
         let of_start = shown.clone().filter(|shown| same || shown.create_time.is_none());
         let asked = of_start.as_ref().and_then(|shown| shown.request_time.clone());
@@ -76,6 +78,7 @@ impl Planner<'_> {
         let of_pod = shown.filter(|_| same).unwrap_or_default();
         let (kind, asked, created) = match &memory.start {
             Some(start) => (Some(start.kind), Some(micros(start.asked)), Some(micros(start.created))),
+            None if pod.taken => (Some(StartKind::Warm), asked, of_pod.create_time.clone()),
             None => (None, asked, pod.created.map(micros)),
         };
         Some(StartPhases {

@@ -1,14 +1,15 @@
 //! What a pod's status says, in the words of the plan. [no client]
 
-use dexorder_crds::{UserWorkspace, condition::ready};
+use dexorder_crds::{UserWorkspace, condition::ready, keys};
 use k8s_openapi::{
     api::core::v1::{ContainerStatus, Pod},
     apimachinery::pkg::apis::meta::v1::OwnerReference,
     jiff::Timestamp,
 };
-use kube::Resource;
+use kube::{Resource, ResourceExt};
 
 use super::phases;
+use crate::pool;
 
 /// Why a pod does not get on, as a reason of `Ready` and a sentence for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,12 +33,15 @@ pub enum PodState {
     Alive(AlivePod),
     /// It is what a deleted workspace of the same name has left; its UID.
     Former(String),
+    /// It is a free member of the warm pool on the claim that the workspace has taken over.
+    Promised(AlivePod),
     /// Something else bears its name.
     Foreign,
 }
 
 /// A pod that starts or runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "each can be so by itself")]
 pub struct AlivePod {
     /// Its UID.
     pub uid: String,
@@ -51,6 +55,8 @@ pub struct AlivePod {
     pub scheduled: bool,
     /// Whether its containers run.
     pub running: bool,
+    /// Whether it is of the warm pool, and must be told whom it serves.
+    pub taken: bool,
     /// Its resource version.
     pub version: Option<String>,
     /// Why it does not get on, if something is wrong.
@@ -66,6 +72,9 @@ impl PodState {
         let owners = pod.metadata.owner_references.as_deref().unwrap_or_default();
         if pod.metadata.deletion_timestamp.is_some() {
             return Self::Terminating(node_lost(pod).then(|| node_lost_problem(pod)));
+        }
+        if pool::free(pod) && ended(pod).is_none() {
+            return Self::Promised(alive(pod));
         }
         if !owners.iter().any(|owner| Some(&owner.uid) == workspace.metadata.uid.as_ref()) {
             let former = owners.iter().any(|owner| is_namesake(owner, workspace));
@@ -101,6 +110,7 @@ fn alive(pod: &Pod) -> AlivePod {
         created: pod.metadata.creation_timestamp.as_ref().map(|time| time.0),
         scheduled: phases::is_scheduled(pod),
         running: phases::is_running(pod),
+        taken: pod.annotations().contains_key(keys::ASSIGNMENT),
         version: pod.metadata.resource_version.clone(),
         problem: if ready { None } else { problem(pod) },
     }

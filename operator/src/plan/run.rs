@@ -21,7 +21,7 @@ use super::{
 use crate::build;
 
 /// A start without an address after this long is written to the status. Before that the next change comes soon.
-const QUIET_START: SignedDuration = SignedDuration::from_secs(3);
+pub(super) const QUIET_START: SignedDuration = SignedDuration::from_secs(3);
 /// A workspace that was ready for this long has recovered: the count of its restarts begins anew.
 const RECOVERED: SignedDuration = SignedDuration::from_secs(60);
 /// The longest wait between two restarts.
@@ -35,6 +35,7 @@ impl Planner<'_> {
             PodState::Terminating(problem) => self.pod_ends(problem),
             PodState::Ended(problem) => self.replace_ended_pod(&problem),
             PodState::Absent => self.start(),
+            PodState::Promised(pod) => self.take_promised(pod),
             PodState::Alive(pod) => self.follow(&pod),
         }
     }
@@ -90,7 +91,7 @@ impl Planner<'_> {
         }
         if !self.claim.usable() {
             self.forget_pod();
-            let (_, _, message) = self.claim.condition(&self.child_name());
+            let (_, _, message) = self.claim.condition(&self.claim_name());
             self.draft.not_ready(ready::STORAGE_NOT_READY, message);
             return;
         }
@@ -101,6 +102,9 @@ impl Planner<'_> {
         if kind == StartKind::Restart && !self.is_queued() && !self.may_restart() {
             return;
         }
+        if kind == StartKind::Cold && self.take_member(&terms) {
+            return;
+        }
         if !self.has_turn(kind) {
             return;
         }
@@ -109,7 +113,9 @@ impl Planner<'_> {
             self.first.push(Action::CreateClaim(Box::new(build::claim(workspace, &terms))));
         }
         self.mark_claim();
-        let pod = build::pod(workspace, self.observed.tier, &terms, self.observed.settings);
+        let claim = self.claim_name();
+        let subject = build::PodFor::Workspace(workspace, &claim);
+        let pod = build::pod(subject, self.observed.tier, &terms, self.observed.settings);
         let asked = self.asked_at();
         self.first.push(Action::CreatePod { pod: Box::new(pod), kind, asked });
         self.look_by(self.now + QUIET_START);
@@ -179,14 +185,18 @@ impl Planner<'_> {
         if !matches!(self.claim, ClaimState::Pending | ClaimState::Bound) {
             return;
         }
-        let wanted: Vec<OwnerReference> = match retention {
-            RetentionPolicy::Retain => Vec::new(),
-            RetentionPolicy::Delete => build::owner(self.observed.workspace).into_iter().collect(),
-        };
+        let wanted = self.claim_owners(retention);
         let present =
             self.observed.claim.and_then(|claim| claim.metadata.owner_references.clone()).unwrap_or_default();
         if present != wanted {
             self.first.push(Action::SetClaimOwners(wanted));
+        }
+    }
+
+    pub(super) fn claim_owners(&self, retention: RetentionPolicy) -> Vec<OwnerReference> {
+        match retention {
+            RetentionPolicy::Retain => Vec::new(),
+            RetentionPolicy::Delete => build::owner(self.observed.workspace).into_iter().collect(),
         }
     }
 
@@ -242,7 +252,7 @@ impl Planner<'_> {
     fn describe(&mut self, pod: &AlivePod, same: bool) {
         let started = self.start_of(pod);
         let endpoint = pod.ip.as_deref().map(build::endpoint);
-        let name = self.child_name();
+        let name = self.pod_name();
         let touch = self.touch();
         let status = &mut self.draft.status;
         status.pod_name = Some(name);
@@ -271,6 +281,10 @@ impl Planner<'_> {
                 self.look_by(self.now + QUIET_START);
                 return;
             }
+            if pod.taken && memory.report.is_none() {
+                self.wait_for_assignment(pod, memory);
+                return;
+            }
             self.draft.status.ready_time = Some(seconds(self.now));
             self.start_ends(pod, memory);
         }
@@ -284,7 +298,9 @@ impl Planner<'_> {
     }
 
     fn start_ends(&mut self, pod: &AlivePod, memory: &Memory) {
-        let since = memory.start.as_ref().map(|start| start.asked).or(pod.created);
+        // Of a pod that was taken over by another operator nobody knows when it was asked for.
+        let created = pod.created.filter(|_| !pod.taken);
+        let since = memory.start.as_ref().map(|start| start.asked).or(created);
         let took = since
             .map(|since| std::time::Duration::try_from(self.now.duration_since(since)).unwrap_or_default());
         if let Some(took) = took {
@@ -361,8 +377,10 @@ impl Planner<'_> {
         }
     }
 
-    fn ask_now(&mut self, pod: &AlivePod) {
-        if let Some(ip) = pod.ip.clone() {
+    pub(super) fn ask_now(&mut self, pod: &AlivePod) {
+        if let Some(assign) = self.assign(pod) {
+            self.first.push(assign);
+        } else if let Some(ip) = pod.ip.clone() {
             self.first.push(Action::Ask { pod_uid: pod.uid.clone(), ip });
         }
     }
@@ -378,7 +396,7 @@ impl Planner<'_> {
         self.draft.status.idle_deadline_time = None;
     }
 
-    fn forget_pod(&mut self) {
+    pub(super) fn forget_pod(&mut self) {
         self.forget_pod_address();
         self.draft.status.ready_time = None;
         self.draft.status.queue_position = None;

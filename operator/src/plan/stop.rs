@@ -19,6 +19,10 @@ impl Planner<'_> {
         match self.pod.clone() {
             // What a deleted workspace has left is the garbage collector's.
             PodState::Absent | PodState::Foreign | PodState::Former(_) => self.stopped(why),
+            PodState::Promised(pod) => {
+                self.stopped(why);
+                self.first.push(Action::DeletePod { uid: pod.uid, version: pod.version });
+            }
             PodState::Terminating(_) => self.begin_stop(why, "the pod is ending"),
             PodState::Ended(_) => {
                 self.begin_stop(why, "the pod has ended");

@@ -1,7 +1,7 @@
 //! What a plan is made from and what it consists of. [no client]
 
 use dexorder_crds::{AuthMode, StartPhases, UserWorkspace, UserWorkspaceStatus, WorkspaceTier};
-use dexorder_protocol::control::DrainRequest;
+use dexorder_protocol::control::{Assignment, DrainRequest};
 use k8s_openapi::{
     api::core::v1::{PersistentVolumeClaim, Pod},
     apimachinery::pkg::apis::meta::v1::OwnerReference,
@@ -12,7 +12,7 @@ use super::{
     memory::{Memory, StartKind},
     turn::Turn,
 };
-use crate::build::Settings;
+use crate::{build::Settings, pool::Free};
 
 /// Everything that a plan may look at.
 #[derive(Clone, Copy, Debug)]
@@ -21,14 +21,16 @@ pub struct Observed<'a> {
     pub workspace: &'a UserWorkspace,
     /// The tier that it names, if there is one.
     pub tier: Option<&'a WorkspaceTier>,
-    /// The pod of its name.
+    /// The pod of its name, or the one on its claim.
     pub pod: Option<&'a Pod>,
-    /// The claim of its name.
+    /// The claim of its name, or the one that it was given from the warm pool.
     pub claim: Option<&'a PersistentVolumeClaim>,
     /// What the sidecar said.
     pub memory: &'a Memory,
     /// Whether it may start now.
     pub turn: Turn,
+    /// A member of the warm pool that the workspace may take over, if it is its turn to.
+    pub member: Option<&'a Free>,
     /// What every pod is built with.
     pub settings: &'a Settings,
 }
@@ -50,6 +52,35 @@ pub enum Action {
         kind: StartKind,
         /// When it was asked for.
         asked: Timestamp,
+    },
+    /// Take a member of the warm pool over: its claim first, then its pod.
+    TakeOver {
+        /// The member.
+        member: Box<Free>,
+        /// Who owns the claim from now on.
+        owners: Vec<OwnerReference>,
+        /// What its sidecar is told.
+        assignment: Box<Assignment>,
+        /// When the start was asked for.
+        asked: Timestamp,
+    },
+    /// Take the pod over whose claim was taken over before.
+    TakePod {
+        /// The pod.
+        pod: Box<Pod>,
+        /// What its sidecar is told.
+        assignment: Box<Assignment>,
+        /// When the start was asked for.
+        asked: Timestamp,
+    },
+    /// Tell the sidecar of a pod that was taken over whom it serves. However often it is told.
+    Assign {
+        /// UID of the pod.
+        pod_uid: String,
+        /// Address of the pod.
+        ip: String,
+        /// What it is told.
+        assignment: Box<Assignment>,
     },
     /// Get into the line of starts.
     Line {

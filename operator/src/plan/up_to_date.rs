@@ -16,7 +16,12 @@ impl Planner<'_> {
         let Observed { workspace, tier, settings, .. } = *self.observed;
         let hash = |pod: &Pod| pod.metadata.annotations.as_ref()?.get(keys::TEMPLATE_HASH).cloned();
         let present = self.observed.pod.and_then(hash)?;
-        Some(hash(&build::pod(workspace, tier, terms, settings)) != Some(present))
+        if let Some(changed) = self.taken_was_changed(terms) {
+            return Some(changed);
+        }
+        let claim = self.claim_name();
+        let subject = build::PodFor::Workspace(workspace, &claim);
+        Some(hash(&build::pod(subject, tier, terms, settings)) != Some(present))
     }
 
     /// Tells whether something waits for the next start. Without its terms the last word stands.

@@ -24,6 +24,7 @@ use crate::{
     ending::Ending,
     line::Line,
     metrics::Metrics,
+    pool::{Desk, Scope},
     reconcile::{after_error, reconcile},
     sidecar::Sidecars,
     watch::{trim_claim, trim_pod},
@@ -67,6 +68,7 @@ impl Operator {
             settings: Shared::new(Settings { identity_keys: "keys-1".to_owned(), ..Settings::default() }),
             stores: Stores { workspaces: workspace_store, tiers, pods: pod_store, claims: claim_store },
             notebook: Notebook::default(),
+            desk: Desk::new(Scope { namespace: Some("dexorder".to_owned()), operator: None }),
             line: Line::new(10),
             clock,
             ending: Ending::default(),
@@ -127,8 +129,17 @@ where
     K: kube::runtime::reflector::Lookup + Clone + 'static,
     K::DynamicType: std::hash::Hash + Eq + Clone,
 {
+    show_all(writer, object.into_iter().collect());
+}
+
+/// The watch shows these and nothing else.
+pub(super) fn show_all<K>(writer: &mut Writer<K>, objects: Vec<K>)
+where
+    K: kube::runtime::reflector::Lookup + Clone + 'static,
+    K::DynamicType: std::hash::Hash + Eq + Clone,
+{
     writer.apply_watcher_event(&watcher::Event::Init);
-    if let Some(object) = object {
+    for object in objects {
         writer.apply_watcher_event(&watcher::Event::InitApply(object));
     }
     writer.apply_watcher_event(&watcher::Event::InitDone);

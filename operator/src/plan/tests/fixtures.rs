@@ -17,6 +17,7 @@ use k8s_openapi::{
 use crate::{
     build::Settings,
     plan::{Action, Memory, Observed, Plan, Seen, Turn, plan},
+    pool::Free,
 };
 
 /// The moment at which every scene begins.
@@ -32,6 +33,7 @@ pub(crate) struct Scene {
     pub(crate) pod: Option<Pod>,
     pub(crate) claim: Option<PersistentVolumeClaim>,
     pub(crate) memory: Memory,
+    pub(crate) member: Option<Free>,
     pub(crate) turn: Turn,
     pub(crate) now: Timestamp,
 }
@@ -80,6 +82,7 @@ pub(crate) fn scene() -> Scene {
         pod: None,
         claim: None,
         memory: Memory::default(),
+        member: None,
         turn: Turn::Go,
         now: Timestamp::from_second(START).unwrap(),
     }
@@ -94,6 +97,7 @@ impl Scene {
             pod: self.pod.as_ref(),
             claim: self.claim.as_ref(),
             memory: &self.memory,
+            member: self.member.as_ref(),
             turn: self.turn,
             settings: &settings,
         };
@@ -264,6 +268,9 @@ pub(crate) fn names(plan: &Plan) -> Vec<&'static str> {
             Action::SetClaimOwners(_) => "SetClaimOwners",
             Action::MarkClaim(_) => "MarkClaim",
             Action::CreatePod { .. } => "CreatePod",
+            Action::TakeOver { .. } => "TakeOver",
+            Action::TakePod { .. } => "TakePod",
+            Action::Assign { .. } => "Assign",
             Action::Line { .. } => "Line",
             Action::DeleteWorkspace => "DeleteWorkspace",
             Action::ReadEvents { .. } => "ReadEvents",

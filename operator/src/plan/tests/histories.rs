@@ -168,6 +168,9 @@ impl World {
         match action {
             Action::CreateClaim(claim) => self.scene.claim = Some(*claim),
             Action::SetClaimOwners(_) | Action::MarkClaim(_) => {}
+            Action::TakeOver { .. } | Action::TakePod { .. } | Action::Assign { .. } => {
+                panic!("there is no pool")
+            }
             Action::CreatePod { pod, kind, asked } => {
                 if self.scene.pod.is_none() {
                     self.pods_made += 1;

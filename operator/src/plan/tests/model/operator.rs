@@ -164,7 +164,10 @@ impl State {
             | Action::MarkClaim(_)
             | Action::Line { .. }
             | Action::DeleteWorkspace
-            | Action::RotateKey { .. } => self.violate("something that nobody asked for"),
+            | Action::RotateKey { .. }
+            | Action::TakeOver { .. }
+            | Action::TakePod { .. }
+            | Action::Assign { .. } => self.violate("something that nobody asked for"),
         }
         true
     }

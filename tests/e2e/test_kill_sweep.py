@@ -24,6 +24,8 @@ WITHIN = 120.0
 """An operator that was killed and a machine that does much else: nothing is measured here."""
 MOST_WRITES = 40
 """A life that needs more writes than this has gone astray."""
+AT_ONCE = 3
+"""Lives beside each other: most of each is waiting."""
 FLAGS = ("--sidecar-image=", "--image-pull-policy=")
 """What an operator of one's own has in common with the installed one."""
 
@@ -66,9 +68,10 @@ def test_an_operator_that_ends_after_any_write_leaves_nothing_behind_and_doubles
 
 def sweep(program: Path, flags: tuple[str, ...], folder: Path) -> Iterator[Life]:
     """Lives in which the operator ends after 1, 2, 3 ... writes, until one is over before that."""
-    with ThreadPoolExecutor(2) as pool:
-        for first in range(1, MOST_WRITES, 2):
-            for life in pool.map(lambda writes: live(program, flags, folder, writes), (first, first + 1)):
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for first in range(1, MOST_WRITES, AT_ONCE):
+            at_once = range(first, first + AT_ONCE)
+            for life in pool.map(lambda writes: live(program, flags, folder, writes), at_once):
                 if not life.killed:
                     return
                 yield life

@@ -1,7 +1,7 @@
 """The operator may end between any two of its writes: the life of a workspace comes to the same end every time.
 
-It runs with KILL_SWEEP=1 alone: the installed operator tells the pods of the test's operator of its own keys, and a drain
-then waits until the kubelet has shown the right ones again.
+It runs with KILL_SWEEP=1 alone: the installed operator tells the pods of the test's operator of its own keys, and a
+drain then waits until the kubelet has shown the right ones again.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ use kube::client::Body;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use crate::{clock::Clock, sidecar::Answer};
+use crate::{clock::Clock, plan::tests::fixtures::quiet_report, sidecar::Answer};
 
 /// What becomes of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +39,24 @@ pub(super) enum Fate {
     Lost,
     /// It takes effect, and its answer never arrives.
     Unanswered,
+}
+
+impl Fate {
+    /// What the server answers in place of carrying the write out; none: it is carried out.
+    pub(super) const fn refusal(self) -> Option<StatusCode> {
+        match self {
+            Self::Unanswered => None,
+            Self::Refused => Some(StatusCode::FORBIDDEN),
+            Self::Conflict => Some(StatusCode::CONFLICT),
+            Self::Fails => Some(StatusCode::INTERNAL_SERVER_ERROR),
+            Self::Lost => Some(StatusCode::REQUEST_TIMEOUT),
+        }
+    }
+
+    /// Whether anybody hears what the server answers.
+    pub(super) const fn is_heard(self) -> bool {
+        !matches!(self, Self::Lost | Self::Unanswered)
+    }
 }
 
 /// All that is.
@@ -104,18 +122,11 @@ impl Cluster {
         let reads = parts.method == Method::GET;
         let path = parts.uri.path().to_owned();
         let fate = if reads { None } else { self.world().fates.pop_front().flatten() };
-        let refuse = match fate {
-            None | Some(Fate::Unanswered) => None,
-            Some(Fate::Refused) => Some(StatusCode::FORBIDDEN),
-            Some(Fate::Conflict) => Some(StatusCode::CONFLICT),
-            Some(Fate::Fails) => Some(StatusCode::INTERNAL_SERVER_ERROR),
-            Some(Fate::Lost) => return std::future::pending().await,
-        };
-        let answer = match refuse {
+        let answer = match fate.and_then(Fate::refusal) {
             Some(status) => Err(status),
             None => self.world().handle(&parts.method, &path, &body, self.clock.now()),
         };
-        if fate == Some(Fate::Unanswered) {
+        if !fate.is_none_or(Fate::is_heard) {
             return std::future::pending().await;
         }
         let (status, body) = match answer {
@@ -174,18 +185,9 @@ impl Sidecar {
 
     fn report(&self, now: Timestamp) -> Report {
         Report {
-            start_time: now,
-            last_activity_time: self.last_activity,
             in_flight: self.in_flight.into(),
-            open_streams: 0,
-            busy: Vec::new(),
-            agent_ready: true,
-            agent_ready_time: None,
             draining: self.draining,
-            saved_commit: None,
-            workspace_uid: None,
-            public_key: None,
-            key_rotation: None,
+            ..quiet_report(now, self.last_activity)
         }
     }
 
@@ -397,12 +399,19 @@ fn patch<K: Serialize + DeserializeOwned>(object: Option<&mut K>, body: &Value) 
     Ok(value)
 }
 
-fn merge(value: &mut Value, patch: &Value) {
+/// Applies a merge patch: what is null goes (RFC 7396).
+pub(super) fn merge(value: &mut Value, patch: &Value) {
     let Some(fields) = patch.as_object() else {
         *value = patch.clone();
         return;
     };
     for (name, field) in fields {
-        merge(&mut value[name], field);
+        if field.is_null() {
+            if let Some(object) = value.as_object_mut() {
+                object.remove(name);
+            }
+        } else {
+            merge(&mut value[name], field);
+        }
     }
 }

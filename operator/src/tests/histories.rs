@@ -6,14 +6,14 @@ use std::{sync::Arc, time::Duration};
 
 use dexorder_crds::{OperatingMode, keys};
 use dexorder_protocol::SigningKey;
-use proptest::{prelude::*, test_runner::RngSeed};
+use proptest::prelude::*;
 
 use super::{
     cluster::Fate,
     looks::{key, operator, ready},
     operator::Operator,
 };
-use crate::plan::tests::fixtures::IDLE_SECONDS;
+use crate::plan::tests::fixtures::{IDLE_SECONDS, histories};
 
 /// Something that happens around the operator.
 #[derive(Clone, Copy, Debug)]
@@ -182,19 +182,8 @@ async fn play(events: Vec<Event>, key: Arc<SigningKey>) -> Result<(), TestCaseEr
     Ok(())
 }
 
-/// The same histories in each run. Others by `HISTORY_SEED`, more by `PROPTEST_CASES`.
-fn config() -> ProptestConfig {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
-    ProptestConfig {
-        cases: number("PROPTEST_CASES").unwrap_or(50),
-        rng_seed: RngSeed::Fixed(number("HISTORY_SEED").unwrap_or(1).into()),
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
-}
-
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(histories(50))]
 
     #[test]
     fn the_rules_hold_whatever_the_api_server_answers(events in proptest::collection::vec(event(), 1..40)) {

@@ -39,13 +39,17 @@ pub(super) fn ready(operator: &Operator) -> (String, String) {
 
 async fn started() -> Operator {
     let mut operator = operator(&key());
+    start(&mut operator).await;
+    operator
+}
+
+async fn start(operator: &mut Operator) {
     operator.look(true).await;
     for _ in 0..2 {
         operator.cluster.world().kubelet();
         operator.look(true).await;
     }
-    assert_eq!(ready(&operator).0, "True/Ready");
-    operator
+    assert_eq!(ready(operator).0, "True/Ready");
 }
 
 #[tokio::test(start_paused = true)]
@@ -171,12 +175,7 @@ async fn started_with_clock(ahead: i64) -> Operator {
         world.sidecar.keys = Some(Arc::new(TrustedKeys::from_json(&trusted).unwrap()));
         world.sidecar.ahead = SignedDuration::from_secs(ahead);
     }
-    operator.look(true).await;
-    for _ in 0..2 {
-        operator.cluster.world().kubelet();
-        operator.look(true).await;
-    }
-    assert_eq!(ready(&operator).0, "True/Ready");
+    start(&mut operator).await;
     operator
 }
 

@@ -29,7 +29,11 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tower::{service_fn, util::BoxCloneSyncService};
 
-use super::{cluster::Fate, looks::key, operator::show_all};
+use super::{
+    cluster::{Fate, merge},
+    looks::key,
+    operator::show_all,
+};
 use crate::{
     build::Settings,
     clock::Clock,
@@ -37,7 +41,7 @@ use crate::{
     ending::Ending,
     line::Line,
     metrics::Metrics,
-    plan::tests::fixtures::{START, scene, tier},
+    plan::tests::fixtures::{START, quiet_report, scene, tier},
     pool::{Desk, Keeper, Scope},
     reconcile::reconcile,
     sidecar::{Answer, Sidecars},
@@ -206,38 +210,16 @@ fn guard(value: &Value, wanted: &Value) -> Result<(), StatusCode> {
     if differs("uid") || differs("resourceVersion") { Err(StatusCode::CONFLICT) } else { Ok(()) }
 }
 
-/// A merge patch: what is null goes.
-fn merge(value: &mut Value, patch: &Value) {
-    let Some(fields) = patch.as_object() else {
-        *value = patch.clone();
-        return;
-    };
-    for (name, field) in fields {
-        if field.is_null() {
-            if let Some(object) = value.as_object_mut() {
-                object.remove(name);
-            }
-        } else {
-            merge(&mut value[name], field);
-        }
-    }
-}
-
 impl Server {
     /// What becomes of the request, and whether anybody hears of it.
     fn carry_out(&self, parts: &http::request::Parts, body: &Value) -> (Result<Value, StatusCode>, bool) {
         let mut world = lock(&self.world);
         let fate = if parts.method == Method::GET { None } else { world.fates.pop_front().flatten() };
-        let answer = match fate {
-            None | Some(Fate::Unanswered) => {
-                world.handle(&parts.method, parts.uri.path(), body, self.clock.now())
-            }
-            Some(Fate::Refused) => Err(StatusCode::FORBIDDEN),
-            Some(Fate::Conflict) => Err(StatusCode::CONFLICT),
-            Some(Fate::Fails) => Err(StatusCode::INTERNAL_SERVER_ERROR),
-            Some(Fate::Lost) => Err(StatusCode::REQUEST_TIMEOUT),
+        let answer = match fate.and_then(Fate::refusal) {
+            Some(status) => Err(status),
+            None => world.handle(&parts.method, parts.uri.path(), body, self.clock.now()),
         };
-        (answer, !matches!(fate, Some(Fate::Lost | Fate::Unanswered)))
+        (answer, fate.is_none_or(Fate::is_heard))
     }
 
     async fn serve(self, request: Request<Body>) -> Result<Response<Full<bytes::Bytes>>, kube::Error> {
@@ -295,18 +277,9 @@ impl Server {
             _ => StatusCode::OK,
         };
         let report = Report {
-            start_time: now,
-            last_activity_time: now,
-            in_flight: 0,
-            open_streams: 0,
-            busy: Vec::new(),
-            agent_ready: true,
             agent_ready_time: Some(now),
-            draining: false,
-            saved_commit: None,
             workspace_uid: world.assigned.get(&uid).cloned(),
-            public_key: None,
-            key_rotation: None,
+            ..quiet_report(now, now)
         };
         Ok(Answer { status, date: Some(now), body: serde_json::to_vec(&report)?.into() })
     }

@@ -13,6 +13,7 @@ use k8s_openapi::{
     },
     jiff::{SignedDuration, Timestamp},
 };
+use proptest::test_runner::{Config as ProptestConfig, RngSeed};
 
 use crate::{
     build::Settings,
@@ -210,18 +211,11 @@ impl Scene {
         self.memory.report = Some(Seen {
             at: self.now,
             what: Report {
-                start_time: Timestamp::from_second(START).unwrap(),
-                last_activity_time: Timestamp::from_second(last_activity).unwrap(),
                 in_flight,
-                open_streams: 0,
-                busy: Vec::new(),
-                agent_ready: true,
-                agent_ready_time: None,
-                draining: false,
-                saved_commit: None,
-                workspace_uid: None,
-                public_key: None,
-                key_rotation: None,
+                ..quiet_report(
+                    Timestamp::from_second(START).unwrap(),
+                    Timestamp::from_second(last_activity).unwrap(),
+                )
             },
         });
         self
@@ -243,6 +237,36 @@ impl Scene {
             .iter()
             .find(|condition| condition.type_ == type_)
             .map_or_else(String::new, |condition| format!("{}/{}", condition.status, condition.reason))
+    }
+}
+
+/// What a sidecar says whose agent answers and does nothing.
+pub(crate) fn quiet_report(start_time: Timestamp, last_activity_time: Timestamp) -> Report {
+    Report {
+        start_time,
+        last_activity_time,
+        in_flight: 0,
+        open_streams: 0,
+        busy: Vec::new(),
+        agent_ready: true,
+        agent_ready_time: None,
+        draining: false,
+        saved_commit: None,
+        workspace_uid: None,
+        public_key: None,
+        key_rotation: None,
+    }
+}
+
+/// The same histories in each run, so that a failure is a change's own. Others by `HISTORY_SEED`, more by
+/// `PROPTEST_CASES`.
+pub(crate) fn histories(cases: u32) -> ProptestConfig {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    ProptestConfig {
+        cases: number("PROPTEST_CASES").unwrap_or(cases),
+        rng_seed: RngSeed::Fixed(number("HISTORY_SEED").unwrap_or(1).into()),
+        failure_persistence: None,
+        ..ProptestConfig::default()
     }
 }
 

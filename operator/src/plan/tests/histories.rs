@@ -4,9 +4,9 @@
 use dexorder_crds::{OperatingMode, condition::ready};
 use dexorder_protocol::control::{DrainMode, DrainOutcome, NotIdle, Report};
 use k8s_openapi::jiff::SignedDuration;
-use proptest::{prelude::*, test_runner::RngSeed};
+use proptest::prelude::*;
 
-use super::fixtures::{IDLE_SECONDS, Scene, drained, scene};
+use super::fixtures::{IDLE_SECONDS, Scene, drained, histories, quiet_report, scene};
 use crate::plan::{Action, Drain, Memory, Next, Plan, Seen, Start};
 
 /// Something that happens around the operator.
@@ -254,18 +254,12 @@ impl World {
 
     fn report(&self) -> Report {
         Report {
-            start_time: self.scene.now,
-            last_activity_time: k8s_openapi::jiff::Timestamp::from_second(self.last_activity).unwrap(),
             in_flight: u32::from(self.in_flight),
-            open_streams: 0,
-            busy: Vec::new(),
-            agent_ready: true,
-            agent_ready_time: None,
             draining: self.draining,
-            saved_commit: None,
-            workspace_uid: None,
-            public_key: None,
-            key_rotation: None,
+            ..quiet_report(
+                self.scene.now,
+                k8s_openapi::jiff::Timestamp::from_second(self.last_activity).unwrap(),
+            )
         }
     }
 
@@ -313,20 +307,8 @@ impl World {
     }
 }
 
-/// The same histories in each run, so that a failure is a change's own. Others by `HISTORY_SEED`, more by
-/// `PROPTEST_CASES`.
-fn config() -> ProptestConfig {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
-    ProptestConfig {
-        cases: number("PROPTEST_CASES").unwrap_or(800),
-        rng_seed: RngSeed::Fixed(number("HISTORY_SEED").unwrap_or(1).into()),
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
-}
-
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(histories(800))]
 
     #[test]
     fn the_rules_hold_in_every_history_and_a_touched_workspace_becomes_ready(

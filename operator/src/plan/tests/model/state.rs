@@ -14,7 +14,7 @@ use k8s_openapi::{
 use super::Budget;
 use crate::plan::{
     Drain, Memory, Seen, Start, StartKind,
-    tests::fixtures::{START, Scene, drained, scene},
+    tests::fixtures::{START, Scene, drained, quiet_report, scene},
 };
 
 /// A number that no pod has: after the next step they are numbered anew.
@@ -296,20 +296,7 @@ impl Mind {
             progress: crate::plan::Progress::default(),
             report: report.map(|(moment, last, runs, draining)| Seen {
                 at: at(moment),
-                what: Report {
-                    start_time: at(0),
-                    last_activity_time: at(last),
-                    in_flight: runs.into(),
-                    open_streams: 0,
-                    busy: Vec::new(),
-                    agent_ready: true,
-                    agent_ready_time: None,
-                    draining,
-                    saved_commit: None,
-                    workspace_uid: None,
-                    public_key: None,
-                    key_rotation: None,
-                },
+                what: Report { in_flight: runs.into(), draining, ..quiet_report(at(0), at(last)) },
             }),
             silence: silence.map(|moment| Seen { at: at(moment), what: String::new() }),
             drain: drain.map(|(moment, outcome)| match outcome {

@@ -4,13 +4,17 @@ use std::{sync::Arc, time::Duration};
 
 use dexorder_crds::{UserWorkspace, WorkspaceTier};
 use dexorder_protocol::SigningKey;
+use futures::channel::mpsc::{UnboundedReceiver, unbounded};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::{
     Client,
     runtime::{
         controller::Action as Requeue,
         events::{Recorder, Reporter},
-        reflector::store::{Writer, store},
+        reflector::{
+            ObjectRef,
+            store::{Writer, store},
+        },
         watcher,
     },
 };
@@ -44,7 +48,37 @@ pub(super) struct Operator {
     pods: Writer<Pod>,
     claims: Writer<PersistentVolumeClaim>,
     /// Kept open: nobody needs to be called up.
-    _turns: futures::channel::mpsc::UnboundedReceiver<kube::runtime::reflector::ObjectRef<UserWorkspace>>,
+    _turns: Turns,
+}
+
+/// Whom the line of starts calls up.
+pub(super) type Turns = UnboundedReceiver<ObjectRef<UserWorkspace>>;
+
+/// What an operator knows at its start.
+pub(super) fn context(
+    client: Client,
+    sidecars: Sidecars,
+    settings: Settings,
+    stores: Stores,
+    clock: Clock,
+) -> (Arc<Context>, Turns) {
+    let (turns, turn_has_come) = unbounded();
+    let reporter = Reporter { controller: "test".to_owned(), instance: None };
+    let context = Context {
+        recorder: Recorder::new(client.clone(), reporter),
+        client,
+        sidecars,
+        metrics: Arc::new(Metrics::default()),
+        settings: Shared::new(settings),
+        stores,
+        notebook: Notebook::default(),
+        desk: Desk::new(Scope { namespace: Some("dexorder".to_owned()), operator: None }),
+        line: Line::new(10),
+        clock,
+        ending: Ending::default(),
+        turns,
+    };
+    (Arc::new(context), turn_has_come)
 }
 
 impl Operator {
@@ -58,23 +92,11 @@ impl Operator {
         let (workspace_store, workspaces) = store();
         let (pod_store, pods) = store();
         let (claim_store, claims) = store();
-        let (turns, turn_has_come) = futures::channel::mpsc::unbounded();
-        let reporter = Reporter { controller: "test".to_owned(), instance: None };
-        let context = Arc::new(Context {
-            recorder: Recorder::new(client.clone(), reporter),
-            client,
-            sidecars: Sidecars::over(transport, key.clone(), clock),
-            metrics: Arc::new(Metrics::default()),
-            settings: Shared::new(Settings { identity_keys: "keys-1".to_owned(), ..Settings::default() }),
-            stores: Stores { workspaces: workspace_store, tiers, pods: pod_store, claims: claim_store },
-            notebook: Notebook::default(),
-            desk: Desk::new(Scope { namespace: Some("dexorder".to_owned()), operator: None }),
-            line: Line::new(10),
-            clock,
-            ending: Ending::default(),
-            turns,
-        });
-        Self { context, cluster, key: key.clone(), workspaces, pods, claims, _turns: turn_has_come }
+        let stores = Stores { workspaces: workspace_store, tiers, pods: pod_store, claims: claim_store };
+        let settings = Settings { identity_keys: "keys-1".to_owned(), ..Settings::default() };
+        let sidecars = Sidecars::over(transport, key.clone(), clock);
+        let (context, turns) = context(client, sidecars, settings, stores, clock);
+        Self { context, cluster, key: key.clone(), workspaces, pods, claims, _turns: turns }
     }
 
     /// The watches show what is.

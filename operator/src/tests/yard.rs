@@ -17,12 +17,9 @@ use k8s_openapi::{
 use kube::{
     Client, ResourceExt,
     client::Body,
-    runtime::{
-        events::{Recorder, Reporter},
-        reflector::{
-            ObjectRef,
-            store::{Writer, store},
-        },
+    runtime::reflector::{
+        ObjectRef,
+        store::{Writer, store},
     },
 };
 use serde::de::DeserializeOwned;
@@ -32,17 +29,14 @@ use tower::{service_fn, util::BoxCloneSyncService};
 use super::{
     cluster::{Fate, merge},
     looks::key,
-    operator::show_all,
+    operator::{Turns, context, show_all},
 };
 use crate::{
     build::Settings,
     clock::Clock,
-    context::{Context, Notebook, Shared, Stores},
-    ending::Ending,
-    line::Line,
-    metrics::Metrics,
+    context::{Context, Stores},
     plan::tests::fixtures::{START, quiet_report, scene, tier},
-    pool::{Desk, Keeper, Scope},
+    pool::Keeper,
     reconcile::reconcile,
     sidecar::{Answer, Sidecars},
     watch::{trim_claim, trim_pod},
@@ -80,7 +74,7 @@ pub(super) struct Yard {
     pods: Writer<Pod>,
     claims: Writer<PersistentVolumeClaim>,
     pub(super) size: Option<i32>,
-    _turns: futures::channel::mpsc::UnboundedReceiver<ObjectRef<UserWorkspace>>,
+    _turns: Turns,
 }
 
 impl World {
@@ -310,30 +304,12 @@ impl Yard {
         let (workspace_store, workspaces) = store();
         let (pod_store, pods) = store();
         let (claim_store, claims) = store();
-        let (turns, turn_has_come) = futures::channel::mpsc::unbounded();
-        let reporter = Reporter { controller: "test".to_owned(), instance: None };
-        let context = Arc::new(Context {
-            recorder: Recorder::new(client.clone(), reporter),
-            client,
-            sidecars: Sidecars::over(transport, key(), clock),
-            metrics: Arc::new(Metrics::default()),
-            settings: Shared::new(Settings::default()),
-            stores: Stores {
-                workspaces: workspace_store,
-                tiers: tier_store,
-                pods: pod_store,
-                claims: claim_store,
-            },
-            notebook: Notebook::default(),
-            desk: Desk::new(Scope { namespace: Some("dexorder".to_owned()), operator: None }),
-            line: Line::new(10),
-            clock,
-            ending: Ending::default(),
-            turns,
-        });
+        let stores =
+            Stores { workspaces: workspace_store, tiers: tier_store, pods: pod_store, claims: claim_store };
+        let sidecars = Sidecars::over(transport, key(), clock);
+        let (context, turns) = context(client, sidecars, Settings::default(), stores, clock);
         let keeper = Keeper::new(context.clone());
-        let mut yard =
-            Self { world, context, keeper, workspaces, tiers, pods, claims, size, _turns: turn_has_come };
+        let mut yard = Self { world, context, keeper, workspaces, tiers, pods, claims, size, _turns: turns };
         yard.sync();
         yard
     }

@@ -13,6 +13,7 @@ import pytest
 from support.mcp_http import Mcp
 from support.oidc_provider import OidcProvider, address_towards
 from support.other_gateway import OtherGateway
+from support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -86,11 +87,13 @@ class Load(threading.Thread):
 
     def wait_for(self, calls: int, *, but: str = "") -> None:
         """Wait until so many more calls were made, and one with a token of another key than `but`."""
-        wanted, deadline = self.calls + calls, time.monotonic() + 120
-        while self.calls < wanted or not self.keys - {but}:
-            assert time.monotonic() < deadline, f"the load did not get on: {self.calls} calls, {self.failures}"
-            assert self.is_alive()
-            time.sleep(0.05)
+        wanted = self.calls + calls
+
+        def got_on() -> bool:
+            assert self.is_alive(), f"the load ended after {self.calls} calls: {self.failures}"
+            return self.calls >= wanted and bool(self.keys - {but})
+
+        eventually(f"{calls} more calls of {self.user.id}", got_on, within=120, every=0.05)
 
 
 def test_a_key_is_rotated_in_the_middle_of_a_load(provider: OidcProvider, url: str, users: list[User]) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from support.cluster import cluster_command
 from support.waiting import eventually
+from support.workspace import tier_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,18 +29,8 @@ def tier(name: str, storage_class: str, *, only_second: bool) -> Object:
     scheduling: Object = {"tolerations": [{"key": TAINT, "operator": "Exists"}]}
     if only_second:
         scheduling["nodeSelector"] = {"kubernetes.io/hostname": NODE}
-    return {
-        "apiVersion": "dexorder.io/v1alpha1",
-        "kind": "WorkspaceTier",
-        "metadata": {"name": name},
-        "spec": {
-            "idleTimeout": {"default": "1h", "most": "1h"},
-            "access": "Full",
-            "authModes": ["Gateway"],
-            "storage": {"size": "1Gi", "storageClassName": storage_class, "retentionPolicy": "Retain"},
-            "scheduling": scheduling,
-        },
-    }
+    storage = {"size": "1Gi", "storageClassName": storage_class, "retentionPolicy": "Retain"}
+    return tier_manifest(name, storage=storage, scheduling=scheduling)
 
 
 @pytest.fixture

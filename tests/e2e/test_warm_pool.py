@@ -10,6 +10,7 @@ import pytest
 
 from support.kubectl import KubectlError
 from support.waiting import eventually
+from support.workspace import tier_manifest
 from test_api_writes import Writes, all_quiet
 
 if TYPE_CHECKING:
@@ -38,20 +39,8 @@ def seconds(duration: str) -> float:
 
 def tier(name: str, image: str) -> Object:
     """A tier with a pool."""
-    return {
-        "apiVersion": "dexorder.io/v1alpha1",
-        "kind": "WorkspaceTier",
-        "metadata": {"name": name},
-        "spec": {
-            "idleTimeout": {"default": "1h", "most": "1h"},
-            "access": "Full",
-            "authModes": ["Gateway"],
-            "storage": {"size": "1Gi", "retentionPolicy": "Retain"},
-            "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}},
-            "image": image,
-            "warmPool": {"size": SIZE},
-        },
-    }
+    resources = {"requests": {"cpu": "10m", "memory": "64Mi"}}
+    return tier_manifest(name, resources=resources, image=image, warmPool={"size": SIZE})
 
 
 class Pool:

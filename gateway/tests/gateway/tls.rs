@@ -16,7 +16,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::support::prepared_world;
+use crate::support::{prepared_world, until_within};
 
 fn fixture(name: &str) -> Vec<u8> {
     std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gateway/tls").join(name)).unwrap()
@@ -69,12 +69,10 @@ async fn a_new_certificate_is_taken_up_and_open_connections_live_on() {
     assert_eq!(get(&mut open).await, 200);
     let folder = world.files.path().join("tls");
     install(&folder, "second");
-    let changed = tokio::time::timeout(Duration::from_mins(2), async {
-        while connect(address).await.1 != certificate("second") {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    });
-    changed.await.unwrap();
+    until_within(Duration::from_mins(2), "the new certificate is shown", async || {
+        connect(address).await.1 == certificate("second")
+    })
+    .await;
     assert_eq!(get(&mut open).await, 200);
     // Who speaks no TLS is left, and hinders nobody.
     assert!(refuses_plain(address).await);

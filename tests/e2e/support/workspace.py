@@ -26,6 +26,22 @@ def manifest(name: str, user: str, **spec: Any) -> Object:
     }
 
 
+def tier_manifest(name: str, **spec: Any) -> Object:
+    """The manifest of a tier whose workspaces may do all and idle for an hour, and what the spec changes of it."""
+    usual = {
+        "idleTimeout": {"default": "1h", "most": "1h"},
+        "access": "Full",
+        "authModes": ["Gateway"],
+        "storage": {"size": "1Gi", "retentionPolicy": "Retain"},
+    }
+    return {
+        "apiVersion": "dexorder.io/v1alpha1",
+        "kind": "WorkspaceTier",
+        "metadata": {"name": name},
+        "spec": {**usual, **spec},
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class Condition:
     """A condition of a workspace."""

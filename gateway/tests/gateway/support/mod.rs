@@ -190,8 +190,13 @@ pub(crate) fn call(id: u32) -> Value {
 }
 
 /// Waits until a condition holds.
-pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let waited = tokio::time::timeout(Duration::from_secs(10), async {
+pub(crate) async fn until(what: &str, holds: impl AsyncFnMut() -> bool) {
+    until_within(Duration::from_secs(10), what, holds).await;
+}
+
+/// Waits until a condition holds that takes longer to come true.
+pub(crate) async fn until_within(limit: Duration, what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let waited = tokio::time::timeout(limit, async {
         while !holds().await {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

@@ -97,6 +97,7 @@ async def serve(settings: Settings) -> None:
     await asyncio.wait([opening])
     await workspace.pool.close()
     await workspace.environment.close()
+    await workspace.repository.packer.close()
     await _save(workspace)
     workspace.place.remove()
     serving.result()
@@ -129,6 +130,7 @@ async def _follow_up(server: UnixServer, mcp: WorkspaceServer, workspace: Worksp
         await workspace.repository.opened()
     if not workspace.place.frozen:
         workspace.environment.follow()
+        workspace.repository.packer.follow()
     if workspace.repository.remote is not None:
         workspace.repository.remote.follow(workspace.repository)
     memory.settle()

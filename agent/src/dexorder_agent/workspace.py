@@ -38,7 +38,7 @@ class Workspace:
             seen = place.root.with_name("known_hosts")
             there = Elsewhere(settings.remote_url, settings.remote_branch, own, settings.remote_credentials, seen)
             remote = Remote(there, settings.user_id, only_copied=place.thrown_away)
-        repository = Repository(place.root, settings.user_id, remote, frozen=place.frozen)
+        repository = Repository(place.root, settings.user_id, remote, frozen=place.frozen, pack_after=settings.pack_after)
         environment = Environment(settings.environment, settings.channel, repository)
         return cls(
             settings=settings,

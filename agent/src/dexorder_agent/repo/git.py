@@ -26,9 +26,9 @@ def _name(command: Sequence[str]) -> str:
 
 SETTINGS = {
     # A commit that was acknowledged survives a power cut: each object, then the branch, reaches the disk.
-    "core.fsync": "objects,reference",
+    "core.fsync": "objects,pack-metadata,reference",
     "core.fsyncMethod": "fsync",
-    # No background work that a suspended pod would break off.
+    # Packing is the agent's own (pack.py): git's keeps no order that holds when it is broken off.
     "gc.auto": "0",
     "maintenance.auto": "false",
     "core.hooksPath": "/dev/null",

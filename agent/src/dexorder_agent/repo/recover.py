@@ -41,6 +41,6 @@ def _remove_stale(root: Path) -> None:
     folder = root / ".git"
     for lock in [*folder.glob("*.lock"), *folder.glob("refs/**/*.lock")]:
         lock.unlink(missing_ok=True)
-    for half in folder.glob("objects/*/tmp_obj_*"):
+    for half in (*folder.glob("objects/*/tmp_obj_*"), *folder.glob("objects/pack/tmp_*"), *folder.glob("objects/pack/.tmp-*")):
         half.unlink(missing_ok=True)
     files.remove_temporary(root)

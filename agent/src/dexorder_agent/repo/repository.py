@@ -14,6 +14,7 @@ from dexorder_agent.repo import files, recover, seed
 from dexorder_agent.repo.commit import Committer, Made
 from dexorder_agent.repo.git import Git, GitError
 from dexorder_agent.repo.group import Edit, Edits, Member
+from dexorder_agent.repo.pack import COMMITS, Packer
 from dexorder_agent.repo.paths import confine
 from dexorder_agent.repo.remote import Remote, redacted
 
@@ -37,10 +38,11 @@ class Change:
 class Repository:
     """The user's repository. One writer at a time; readers never wait for a writer."""
 
-    def __init__(self, root: Path, author: str, remote: Remote | None = None, *, frozen: bool = False) -> None:
+    def __init__(self, root: Path, author: str, remote: Remote | None = None, *, frozen: bool = False, pack_after: int = COMMITS) -> None:
         self.remote = remote
         self.root = root
         self.git = Git(root, author)
+        self.packer = Packer(self.git, pack_after)
         self._committer = Committer(self.git)
         self._frozen = frozen
         self._lock = asyncio.Lock()
@@ -180,6 +182,7 @@ class Repository:
 
     def _tell(self, paths: Iterable[str]) -> None:
         changed = frozenset(paths)
+        self.packer.committed()
         if self.remote is not None:
             self.remote.follow(self)
         for listener in self.listeners:

@@ -24,7 +24,7 @@ pub(crate) enum Outcome {
     ClientLeft,
     /// The agent broke off in the middle of its response.
     AgentBrokeOff,
-    /// A drain's deadline passed.
+    /// A drain's deadline passed, or the session of a visitor who listened has ended.
     CutOff,
     Unauthenticated,
     CredentialRefused,

@@ -68,7 +68,8 @@ async fn serve(State(app): State<Arc<App>>, request: Request) -> Response {
                 parts.headers.insert(HeaderName::from_static(SESSION), session);
             }
             let relayed = Relayed::new(body, pass, record, connection).with_news(news);
-            Response::from_parts(parts, Body::new(relayed.with_place(caller.place.take())))
+            let relayed = relayed.with_place(caller.place.take()).with_limit(caller.listens);
+            Response::from_parts(parts, Body::new(relayed))
         }
         Err(Failed { refusal, unsent }) => {
             record.set(refusal.reason().into());

@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::timeout;
+use tokio::time::{Sleep, sleep, timeout};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::activity::Kind;
@@ -193,6 +193,8 @@ pin_project! {
         connection: Option<Connection>,
         news: Option<News>,
         place: Option<OwnedSemaphorePermit>,
+        #[pin]
+        end: Option<Sleep>,
     }
 
     impl PinnedDrop for Relayed {
@@ -218,7 +220,7 @@ impl Relayed {
     pub(crate) fn new(inner: Incoming, pass: Pass, record: Record, connection: Connection) -> Self {
         let cut = pass.cut().cancelled_owned();
         let connection = Some(connection);
-        Self { inner, cut, ended: false, pass, record, connection, news: None, place: None }
+        Self { inner, cut, ended: false, pass, record, connection, news: None, place: None, end: None }
     }
 
     /// Puts notifications between the agent's events.
@@ -230,6 +232,12 @@ impl Relayed {
     /// Keeps a place among the requests at once until the response has ended.
     pub(crate) fn with_place(mut self, place: Option<OwnedSemaphorePermit>) -> Self {
         self.place = place;
+        self
+    }
+
+    /// Ends a stream that listens after that time.
+    pub(crate) fn with_limit(mut self, limit: Option<Duration>) -> Self {
+        self.end = limit.map(sleep);
         self
     }
 }
@@ -265,7 +273,8 @@ impl HttpBody for Relayed {
                 Poll::Ready(Some(Err(RelayError::Agent(error).into())))
             }
             Poll::Pending => {
-                if this.cut.poll(cx).is_pending() {
+                let over = this.end.as_pin_mut().is_some_and(|end| end.poll(cx).is_ready());
+                if !over && this.cut.poll(cx).is_pending() {
                     let Some(news) = this.news else { return Poll::Pending };
                     // No activity: nobody asked for it.
                     return news.poll(cx).map(|event| Some(Ok(Frame::data(event))));

@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::body::Body;
 use bytes::Bytes;
 use dexorder_protocol::headers::IDENTITY;
+use futures::FutureExt;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, Method, Request, Response, Uri};
 use http_body_util::Full;
@@ -19,6 +20,7 @@ use super::session::{self, Session};
 use super::upstream::Sent;
 use super::way::{Kind, Way};
 use crate::app::App;
+use crate::clock;
 use crate::refusal::Refusal;
 use crate::visitors::{Newcomer, Visitor};
 use crate::wake::{Pod, Purpose, Tries, Trouble};
@@ -131,6 +133,19 @@ fn uri(endpoint: &Uri, path: Option<&'static str>) -> Uri {
     Uri::from_parts(parts).unwrap_or_else(|_| endpoint.clone())
 }
 
+/// Comes when a stream that listens has to end: at the shutdown, and with the visitor's time if a visitor's it is.
+fn over(app: &App, visitor: Option<&Visitor>) -> impl Future<Output = ()> + use<> {
+    let shutdown = app.shutdown.clone();
+    let left = visitor.map(|visitor| visitor.end().saturating_sub(clock::seconds()));
+    let left = left.map(|seconds| Duration::from_secs(u64::try_from(seconds).unwrap_or_default()));
+    async move {
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = sleep(left.unwrap_or_default()), if left.is_some() => {}
+        }
+    }
+}
+
 /// Makes the sidecar's answer the client's.
 pub(super) fn respond(
     app: &App,
@@ -140,7 +155,7 @@ pub(super) fn respond(
 ) -> Response<Body> {
     let (mut parts, body) = response.into_parts();
     let relay = if headers::is_event_stream(&parts.headers) {
-        let stop = (checked.purpose == Purpose::Listen).then(|| app.shutdown.clone().cancelled_owned());
+        let stop = (checked.purpose == Purpose::Listen).then(|| over(app, checked.visitor.as_ref()).boxed());
         Relay::events(body, app.metrics.stream(), stop)
     } else {
         Relay::plain(body)

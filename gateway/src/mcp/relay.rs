@@ -6,10 +6,11 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep};
-use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::metrics::Raised;
 
@@ -25,9 +26,9 @@ pin_project! {
         inner: B,
         #[pin]
         events: Option<Events>,
-        // Ends the stream when the gateway shuts down. Only for streams that carry no answer.
-        #[pin]
-        stop: Option<WaitForCancellationFutureOwned>,
+        // Ends the stream with the next event. Only for streams that carry no answer.
+        stop: Option<BoxFuture<'static, ()>>,
+        stopping: bool,
         stopped: bool,
     }
 }
@@ -45,13 +46,13 @@ pin_project! {
 impl<B> Relay<B> {
     /// A body that is passed on as it is.
     pub(super) fn plain(inner: B) -> Self {
-        Self { inner, events: None, stop: None, stopped: false }
+        Self { inner, events: None, stop: None, stopping: false, stopped: false }
     }
 
     /// An event stream. `open` counts it, `stop` ends it.
-    pub(super) fn events(inner: B, open: Raised, stop: Option<WaitForCancellationFutureOwned>) -> Self {
+    pub(super) fn events(inner: B, open: Raised, stop: Option<BoxFuture<'static, ()>>) -> Self {
         let events = Events { silence: sleep(SILENCE), tail: Tail::default(), _open: open };
-        Self { inner, events: Some(events), stop, stopped: false }
+        Self { inner, events: Some(events), stop, stopping: false, stopped: false }
     }
 }
 
@@ -78,10 +79,13 @@ impl<B: Body<Data = Bytes>> Body for Relay<B> {
             }
             return Poll::Ready(frame);
         }
-        if let Some(stop) = this.stop.as_pin_mut()
-            && stop.poll(context).is_ready()
-            && events.tail.between_events()
+        if let Some(stop) = this.stop
+            && stop.poll_unpin(context).is_ready()
         {
+            *this.stop = None;
+            *this.stopping = true;
+        }
+        if *this.stopping && events.tail.between_events() {
             *this.stopped = true;
             return Poll::Ready(None);
         }
@@ -129,6 +133,7 @@ impl Tail {
 mod tests {
     use futures::{StreamExt, channel::mpsc};
     use http_body_util::{BodyExt, StreamBody};
+    use tokio::time::timeout;
     use tokio_util::sync::CancellationToken;
 
     use super::*;
@@ -140,7 +145,7 @@ mod tests {
         stop: Option<&CancellationToken>,
     ) -> (Sender, Pin<Box<impl Body<Data = Bytes, Error: std::fmt::Debug>>>) {
         let (sender, receiver) = mpsc::unbounded();
-        let stop = stop.map(|token| token.clone().cancelled_owned());
+        let stop = stop.map(|token| token.clone().cancelled_owned().boxed());
         let relay = Relay::events(StreamBody::new(receiver.boxed()), Metrics::new().stream(), stop);
         (sender, Box::pin(relay))
     }
@@ -188,6 +193,19 @@ mod tests {
         send(&sender, "data: 1\n\n");
         token.cancel();
         assert_eq!(next(&mut body).await.unwrap(), "data: 1\n\n");
+        assert!(next(&mut body).await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_ends_only_between_two_events() {
+        let token = CancellationToken::new();
+        let (sender, mut body) = stream(Some(&token));
+        send(&sender, "data: 1\n");
+        token.cancel();
+        assert_eq!(next(&mut body).await.unwrap(), "data: 1\n");
+        assert!(timeout(SILENCE / 2, next(&mut body)).await.is_err());
+        send(&sender, "\n");
+        assert_eq!(next(&mut body).await.unwrap(), "\n");
         assert!(next(&mut body).await.is_none());
     }
 }

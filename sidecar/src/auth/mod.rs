@@ -8,7 +8,7 @@ pub(crate) use gateway::Vouched;
 pub(crate) use keys::{IdentityKeys, KeysFileError};
 pub(crate) use public::{PublicMode, SessionKeyError};
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use dexorder_protocol::identity::{IdentityError, OPERATOR_SUBJECT, verify};
 use dexorder_protocol::{Issuer, headers};
@@ -27,6 +27,8 @@ pub(crate) struct Caller {
     pub(crate) session: Option<HeaderValue>,
     /// Mode Public: a place among the requests at once, until the response has ended.
     pub(crate) place: Option<OwnedSemaphorePermit>,
+    /// Mode Public: how long a stream may listen, which is as long as the session lasts.
+    pub(crate) listens: Option<Duration>,
     /// Mode Direct: the proof that is used up.
     pub(crate) proof: Option<UsedProof>,
 }
@@ -53,7 +55,7 @@ impl Users {
         match self {
             Self::Gateway { vouched, user } => {
                 vouched.check(headers, now)?;
-                Ok(Caller { user: user.clone(), session: None, place: None, proof: None })
+                Ok(Caller { user: user.clone(), session: None, place: None, listens: None, proof: None })
             }
             Self::Public(mode) => mode.check(method, headers, now),
             Self::Direct(mode) => mode.check(method, headers, now),

@@ -8,7 +8,7 @@ mod rules;
 mod session;
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use dexorder_protocol::headers::SESSION;
 use http::{HeaderMap, HeaderValue, Method};
@@ -33,6 +33,7 @@ pub(crate) struct PublicMode {
     vouched: Vouched,
     user: HeaderValue,
     sessions: Sessions,
+    lifetime: Duration,
     quota: Mutex<Quota>,
     /// Calls at once, and apart from them streams that listen: whoever keeps one open takes no call's place.
     calls: Arc<Semaphore>,
@@ -50,6 +51,7 @@ impl PublicMode {
             vouched,
             user,
             sessions: Sessions::new(config.session_lifetime)?,
+            lifetime: config.session_lifetime,
             quota: Mutex::new(Quota::new(config, Instant::now())),
             calls: places(config.concurrent),
             streams: places(config.sessions),
@@ -69,7 +71,8 @@ impl PublicMode {
         let mut quota = self.quota.lock().unwrap_or_else(PoisonError::into_inner);
         quota.take(known, end, now, Instant::now()).map_err(|seconds| Refusal::TooMany { seconds })?;
         drop(quota);
-        let places = match kind(method, headers) {
+        let kind = kind(method, headers);
+        let places = match kind {
             Kind::Call => &self.calls,
             Kind::Listen => &self.streams,
         };
@@ -80,7 +83,14 @@ impl PublicMode {
         };
         let session = HeaderValue::from_str(&self.sessions.seal(id, end))
             .map_err(|_| Refusal::Unavailable("no session can be made"))?;
-        Ok(Caller { user: self.user.clone(), session: Some(session), place: Some(place), proof: None })
+        let listens = (kind == Kind::Listen).then_some(self.lifetime);
+        Ok(Caller {
+            user: self.user.clone(),
+            session: Some(session),
+            place: Some(place),
+            listens,
+            proof: None,
+        })
     }
 
     /// Checks that what a request asks for is on the list.

@@ -115,7 +115,8 @@ impl DirectMode {
             .map_err(|error| refuse(CredentialError::Proof(error)))?;
         let until = proof.signed_at.saturating_add(proof::WINDOW_SECONDS);
         let proof = UsedProof { nonce: proof.nonce, body_hash: proof.body_hash, until };
-        Ok(Caller { user: self.user.clone(), session: None, place: None, proof: Some(proof) })
+        let proof = Some(proof);
+        Ok(Caller { user: self.user.clone(), session: None, place: None, listens: None, proof })
     }
 
     /// Compares the body with what the proof says, and takes the proof.

@@ -249,6 +249,30 @@ async fn sessions_and_requests_at_once_are_bounded() {
 }
 
 #[tokio::test]
+async fn a_stream_that_listens_ends_with_its_session_and_a_call_does_not() {
+    let (sidecar, agent) = shared(&[("DEXORDER_SESSION_TTL", "1s")]).await;
+    let chunks = agent.stream();
+    let mut headers = sidecar.place.user_headers("anonymous");
+    headers.insert(DO, "stream".parse().unwrap());
+    let mut listens = sidecar.request(Method::GET, headers, full("")).await;
+    assert_eq!(listens.status, StatusCode::OK);
+    let mut headers = sidecar.place.user_headers("anonymous");
+    headers.insert(DO, "wait".parse().unwrap());
+    let call = sidecar.request(Method::POST, headers, full(message("ping", &json!({}))));
+    let meanwhile = async {
+        agent.running(1).await;
+        let end = async { while listens.chunk().await.unwrap().is_some() {} };
+        tokio::time::timeout(std::time::Duration::from_secs(10), end)
+            .await
+            .expect("the stream outlived its session");
+        agent.state.release.add_permits(1);
+    };
+    let (answer, ()) = tokio::join!(call, meanwhile);
+    assert_eq!(answer.status, StatusCode::OK, "what runs is let end");
+    drop(chunks);
+}
+
+#[tokio::test]
 async fn a_visitor_who_is_refused_does_not_keep_the_workspace_awake() {
     let (sidecar, _agent) = shared(&[]).await;
     let before = sidecar.report().await["lastActivityTime"].clone();

@@ -11,8 +11,6 @@ pub const WORKSPACE_LABEL: &str = "dexorder.io/workspace";
 pub const ROTATE_DIRECT_KEY: &str = "dexorder.io/rotate-direct-key";
 /// Label with the value `true` on the workspaces of anonymous visitors. They are removed after their tier's `maxLifetime`.
 pub const ANONYMOUS_LABEL: &str = "dexorder.io/anonymous";
-/// Begin of the user IDs of anonymous visitors.
-pub const ANONYMOUS_USER_PREFIX: &str = "anonymous:";
 /// Label on a `UserWorkspace`: the operator that serves it, as its `--operator-name` has it. Without the label it is served
 /// by the operator without a name. So another version of the operator can be tried with some workspaces.
 pub const OPERATOR_LABEL: &str = "dexorder.io/operator";

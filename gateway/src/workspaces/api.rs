@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dexorder_crds::{Auth, AuthMode, OperatingMode, UserWorkspace, UserWorkspaceSpec, keys};
+use dexorder_protocol::identity::VISITOR_PREFIX;
 use jiff::Timestamp;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::core::DeserializeGuard;
@@ -179,7 +180,7 @@ impl Workspaces {
     }
 
     fn manifest(&self, name: &str, user: &str) -> UserWorkspace {
-        let visitors = self.visitors.as_ref().filter(|_| user.starts_with(keys::ANONYMOUS_USER_PREFIX));
+        let visitors = self.visitors.as_ref().filter(|_| user.starts_with(VISITOR_PREFIX));
         let (tier, mode) = match visitors {
             Some(visitors) => (&visitors.tier, AuthMode::Public),
             None => (&self.defaults.tier, self.defaults.auth_mode),

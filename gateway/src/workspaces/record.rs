@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use dexorder_crds::condition::ConditionType;
 use dexorder_crds::{AuthMode, OperatingMode, UserWorkspace, keys};
+use dexorder_protocol::identity::VISITOR_PREFIX;
 use http::Uri;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -78,7 +79,7 @@ impl Workspace {
 
     /// Whether it belongs to an anonymous visitor.
     pub(crate) fn is_anonymous(&self) -> bool {
-        self.user.starts_with(keys::ANONYMOUS_USER_PREFIX)
+        self.user.starts_with(VISITOR_PREFIX)
     }
 
     /// Whether this is an earlier state of the same resource than the other: API servers number them upwards.

@@ -1,6 +1,7 @@
 //! The end of an anonymous visitor's workspace: it is removed with its volume. [no client]
 
 use dexorder_crds::{UserWorkspace, condition::suspended, keys};
+use dexorder_protocol::identity::VISITOR_PREFIX;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::{Action, Planner, draft::seconds};
@@ -8,8 +9,7 @@ use super::{Action, Planner, draft::seconds};
 /// Whether the workspace is an anonymous visitor's. Label and user ID must both say so: what ends with it is a volume.
 pub(super) fn is_anonymous(workspace: &UserWorkspace) -> bool {
     let label = workspace.metadata.labels.as_ref().and_then(|labels| labels.get(keys::ANONYMOUS_LABEL));
-    label.is_some_and(|value| value == "true")
-        && workspace.spec.user_id.starts_with(keys::ANONYMOUS_USER_PREFIX)
+    label.is_some_and(|value| value == "true") && workspace.spec.user_id.starts_with(VISITOR_PREFIX)
 }
 
 impl Planner<'_> {

@@ -41,7 +41,9 @@ impl Writer for Writing {
 
     fn event(&mut self, event: Event) -> String {
         data(&match event {
-            Event::Waking { state } => custom("waking", &json!({"state": state})),
+            Event::Waking { state, message } => {
+                custom("waking", &json!({"state": state, "message": message}))
+            }
             Event::Context(report) => custom("context", &report),
             Event::TextStart { message } => {
                 json!({"type": "TEXT_MESSAGE_START", "messageId": message, "role": "assistant"})

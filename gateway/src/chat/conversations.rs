@@ -9,13 +9,14 @@ use super::history;
 use super::wire::ToolResult;
 use super::workspace::UserWorkspace;
 
+/// How long the workspace may take once it is awake.
 const WITHIN: Duration = Duration::from_mins(1);
 
 /// All conversations, the one that changed last first.
 pub(crate) async fn list(workspace: &UserWorkspace) -> Result<Value, ChatError> {
     let what = "list the conversations";
     let listed = workspace
-        .call("list_conversations", &json!({}), WITHIN)
+        .call("list_conversations", &json!({}), within(workspace))
         .await
         .map_err(|error| ChatError::workspace(what, error))?;
     let result = structured(what, listed)?;
@@ -34,7 +35,7 @@ pub(crate) async fn list(workspace: &UserWorkspace) -> Result<Value, ChatError> 
 
 /// The newest messages of a conversation. A turn that nothing came of and that does not run here is shown as interrupted.
 pub(crate) async fn read(workspace: &UserWorkspace, id: &str, last: usize) -> Result<Value, ChatError> {
-    let (messages, total) = history::read(workspace, id, last).await?;
+    let (messages, total) = history::read(workspace, id, last, within(workspace)).await?;
     if total == 0 {
         return Err(ChatError::Conversation(id.to_owned()));
     }
@@ -48,11 +49,16 @@ pub(crate) async fn delete(workspace: &UserWorkspace, id: &str) -> Result<Value,
     read(workspace, id, 1).await?;
     let what = "delete the conversation";
     let deleted = workspace
-        .call("delete_conversation", &json!({"conversation": id}), WITHIN)
+        .call("delete_conversation", &json!({"conversation": id}), within(workspace))
         .await
         .map_err(|error| ChatError::workspace(what, error))?;
     structured(what, deleted)?;
     Ok(json!({"id": id, "object": "conversation.deleted", "deleted": true}))
+}
+
+/// How long an answer may take, with the start of a workspace that is stopped.
+fn within(workspace: &UserWorkspace) -> Duration {
+    WITHIN + workspace.app.config.wake_timeout
 }
 
 fn structured(what: &'static str, result: ToolResult) -> Result<Value, ChatError> {

@@ -12,9 +12,10 @@ const WAITING: usize = 256;
 /// One event.
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
-    /// The workspace is stopped or starting.
+    /// The workspace is stopped or starting: what it is doing, in a word and a sentence.
     Waking {
         state: String,
+        message: String,
     },
     /// The user's context is in the prompt.
     Context(Value),

@@ -15,16 +15,18 @@ use super::workspace::UserWorkspace;
 pub(crate) const LAST: usize = 1000;
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The conversation as the workspace keeps it, newest messages last, and how many there are in all.
+/// The conversation as the workspace keeps it, newest messages last, and how many there are in all. `starting`: how long
+/// a workspace that is starting may take.
 pub(crate) async fn read(
     workspace: &UserWorkspace,
     conversation: &str,
     last: usize,
+    starting: Duration,
 ) -> Result<(Vec<Value>, u64), ChatError> {
     let what = "read the conversation";
     let arguments = json!({"conversation": conversation, "last": last});
     let mut result = workspace
-        .call("read_conversation", &arguments, READ_TIMEOUT)
+        .call("read_conversation", &arguments, READ_TIMEOUT.max(starting))
         .await
         .map_err(|error| ChatError::workspace(what, error))?;
     if result.failed {

@@ -12,6 +12,7 @@ use prometheus_client::registry::{Registry, Unit};
 use super::llm::Usage;
 use super::record::Ending;
 
+const OVERHEAD_BUCKETS: [f64; 10] = [0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.25, 1.0, 5.0];
 const TURN_BUCKETS: [f64; 10] = [0.05, 0.25, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 180.0, 600.0];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -35,6 +36,7 @@ struct OutcomeLabels {
 #[derive(Clone)]
 pub(crate) struct ChatMetrics {
     turns: Family<TurnLabels, Histogram>,
+    overhead: Histogram,
     tokens: Family<TokenLabels, Counter>,
     calls: Family<OutcomeLabels, Counter>,
     saves: Family<OutcomeLabels, Counter>,
@@ -45,6 +47,7 @@ impl ChatMetrics {
     pub(crate) fn registered(registry: &mut Registry) -> Self {
         let metrics = Self {
             turns: Family::new_with_constructor(|| Histogram::new(TURN_BUCKETS)),
+            overhead: Histogram::new(OVERHEAD_BUCKETS),
             tokens: Family::default(),
             calls: Family::default(),
             saves: Family::default(),
@@ -55,6 +58,12 @@ impl ChatMetrics {
             "Time of a turn, by model and outcome",
             Unit::Seconds,
             metrics.turns.clone(),
+        );
+        registry.register_with_unit(
+            "chat_overhead",
+            "Time of complete turns that was neither the wake's nor the model's nor a tool's",
+            Unit::Seconds,
+            metrics.overhead.clone(),
         );
         registry.register("chat_tokens", "Tokens that models have used", metrics.tokens.clone());
         registry.register("chat_tool_calls", "Tool calls of turns", metrics.calls.clone());
@@ -77,6 +86,11 @@ impl ChatMetrics {
             let labels = TokenLabels { model: model.to_owned(), kind };
             self.tokens.get_or_create(&labels).inc_by(count);
         }
+    }
+
+    /// What the gateway and the keeping took of a turn.
+    pub(crate) fn overhead(&self, took: Duration) {
+        self.overhead.observe(took.as_secs_f64());
     }
 
     pub(crate) fn called(&self, failed: bool) {

@@ -14,6 +14,7 @@ mod listen;
 mod llm;
 mod metrics;
 mod platform;
+mod prepare;
 mod progress;
 mod record;
 mod request;
@@ -154,12 +155,16 @@ fn begin(app: &Arc<App>, question: Question, from: IpAddr) -> Result<Events, Cha
     Ok(events)
 }
 
-/// The model of a user's tier. A user without workspace will get one of the default tier.
+/// The model of a user's tier.
 fn model_of<'a>(app: &'a App, user: &str) -> &'a ModelConfig {
     let config = &app.config.chat;
+    config.tiers.get(&tier_of(app, user)).unwrap_or(&config.model)
+}
+
+/// A user's tier. A user without workspace will get one of the default tier.
+fn tier_of(app: &App, user: &str) -> String {
     let workspace = app.workspaces.of_user(user);
-    let tier = workspace.as_ref().map_or(&app.config.defaults.tier, |workspace| &workspace.tier);
-    config.tiers.get(tier).unwrap_or(&config.model)
+    workspace.as_ref().map_or(&app.config.defaults.tier, |workspace| &workspace.tier).clone()
 }
 
 /// A name that nothing else has: 128 bits from the system's random source.

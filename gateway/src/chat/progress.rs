@@ -1,10 +1,12 @@
 //! What a turn has come to so far: its messages, whole and half, so that it can be saved at any moment.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::event::Event;
 use super::history::Answered;
@@ -23,6 +25,8 @@ pub(crate) struct Progress {
     /// How many answers the model has begun.
     pub(crate) rounds: usize,
     pub(crate) stop: Stop,
+    /// How long the model's answers had to wait: for what the user said to be kept, and for the client.
+    pub(crate) held: Duration,
     ids: HashSet<String>,
     answer: Answer,
     /// Results that have come of the calls that run now.
@@ -47,6 +51,7 @@ impl Progress {
             usage: Usage::default(),
             rounds: 0,
             stop: Stop::End,
+            held: Duration::ZERO,
             ids: HashSet::new(),
             answer: Answer::default(),
             results: HashMap::new(),
@@ -211,6 +216,11 @@ impl Progress {
 
 impl Sink for Progress {
     fn take(&mut self, delta: Delta) -> BoxFuture<'_, ()> {
-        self.note(delta).boxed()
+        async {
+            let come = Instant::now();
+            self.note(delta).await;
+            self.held += come.elapsed();
+        }
+        .boxed()
     }
 }

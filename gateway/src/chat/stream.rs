@@ -101,11 +101,15 @@ mod tests {
     use crate::chat::event;
     use crate::metrics::Metrics;
 
+    fn waking() -> Event {
+        Event::Waking { state: "Starting".to_owned(), message: String::new() }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_silent_turn_keeps_its_stream_alive_and_ends_when_the_client_leaves() {
         let (sender, events) = event::channel();
         let writer = Writing { thread: "t".to_owned(), id: "r".to_owned(), model: "m".to_owned() };
-        let first = Event::Waking { state: "Starting".to_owned() };
+        let first = waking();
         let response = response(writer, events, first, "t", Metrics::new().stream());
         assert_eq!(response.headers()[CONVERSATION], "t");
         let mut body = response.into_body();
@@ -139,12 +143,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn events_that_the_client_does_not_see_are_silence() {
         let (sender, events) = event::channel();
-        let first = Event::Waking { state: "Starting".to_owned() };
+        let first = waking();
         let mut body = response(Mute, events, first, "t", Metrics::new().stream()).into_body();
         tokio::spawn(async move {
             loop {
                 sleep(SILENCE * 2 / 3).await;
-                let told = Event::Waking { state: "Starting".to_owned() };
+                let told = waking();
                 if sender.send(told).await.is_err() {
                     return;
                 }

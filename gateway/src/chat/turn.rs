@@ -9,15 +9,15 @@ use futures::FutureExt;
 use futures::stream::{FuturesUnordered, StreamExt};
 use serde_json::Value;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 
 use super::cache::Memory;
-use super::context::{self, Context};
+use super::context;
 use super::error::ChatError;
 use super::event::Event;
 use super::history::{self, Earlier, Known};
-use super::listen;
 use super::llm::{Call, Message, Prompt};
+use super::prepare::{self, Found, Read};
 use super::progress::Progress;
 use super::record::{Beginning, Begun, Ending, Place, Record};
 use super::summary::{self, Forgotten, Summary};
@@ -76,7 +76,8 @@ pub(crate) async fn run(
         workspace,
         question,
         place,
-        connected: false,
+        awake: None,
+        elsewhere: Duration::ZERO,
         beginning: None,
         repeated: false,
         forgotten: None,
@@ -104,7 +105,10 @@ struct Turn {
     model: ModelConfig,
     /// The limit that made the model answer without tools.
     limit: Option<&'static str>,
-    connected: bool,
+    /// When the workspace took connections.
+    awake: Option<Instant>,
+    /// How long the model and the tools took.
+    elsewhere: Duration,
     /// What a new summary should cover, and the old one.
     forgotten: Option<(Forgotten, String)>,
     summary: Option<Summary>,
@@ -112,17 +116,17 @@ struct Turn {
 
 impl Turn {
     async fn answer(&mut self) -> Result<(), ChatError> {
-        let progress = &self.progress;
-        let within =
-            self.workspace.connect(async |state| progress.tell(Event::Waking { state }).await).await?;
-        self.connected = true;
-        self.model = model_of(&self.app, &self.question.user).clone();
+        // What the client keeps itself is not read, but for a turn that may have run before.
+        let reads = self.question.earlier.is_none() || self.question.keyed;
+        let conversation = reads.then_some(self.question.conversation.as_str());
+        let found = prepare::find(&self.workspace, &self.progress, conversation, &mut self.awake).await?;
         let limit = self.app.config.chat.timeout;
-        timeout(limit, self.answer_awake(within)).await.unwrap_or(Err(ChatError::TooLong(limit.as_secs())))
+        let end = self.awake.unwrap_or_else(Instant::now) + limit;
+        timeout_at(end, self.answer_awake(found)).await.unwrap_or(Err(ChatError::TooLong(limit.as_secs())))
     }
 
-    async fn answer_awake(&mut self, within: Duration) -> Result<(), ChatError> {
-        let Some((prompt, tools)) = self.prepare(within).await? else { return Ok(()) };
+    async fn answer_awake(&mut self, found: Found) -> Result<(), ChatError> {
+        let Some((prompt, tools)) = self.prompt(found).await? else { return Ok(()) };
         let taken = taken(self.beginning.clone());
         tokio::select! {
             outcome = self.ask(prompt, tools) => outcome,
@@ -138,7 +142,10 @@ impl Turn {
         loop {
             self.limit_calls(&mut prompt, malformed, called);
             self.progress.begin_answer();
-            app.chat.llm.ask(&prompt, &mut self.progress).await?;
+            let (asked, held) = (Instant::now(), self.progress.held);
+            let answered = app.chat.llm.ask(&prompt, &mut self.progress).await;
+            self.elsewhere += asked.elapsed().saturating_sub(self.progress.held.saturating_sub(held));
+            answered?;
             let before = self.progress.messages.len();
             let calls = self.progress.end_answer().await;
             if calls.is_empty() {
@@ -158,26 +165,14 @@ impl Turn {
         }
     }
 
-    /// Reads everything that the prompt is made of, at once, and begins to keep the turn. Nothing is left to do if it
-    /// has come to its end before.
-    async fn prepare(&mut self, within: Duration) -> Result<Option<(Prompt, Tools)>, ChatError> {
+    /// Makes the prompt of what was found, and begins to keep the turn. Nothing is left to do if it has come to its end
+    /// before.
+    async fn prompt(&mut self, found: Found) -> Result<Option<(Prompt, Tools)>, ChatError> {
+        let Found { read: Read { memory, context, tools: listed, lines, total }, offers } = found;
         let app = Arc::clone(&self.app);
         let config = &app.config.chat;
-        let memory = listen::memory(&self.workspace);
-        self.memory = Some(Arc::clone(&memory));
-        let kept = async {
-            if self.question.earlier.is_some() && !self.question.keyed {
-                return Ok((Vec::new(), 0));
-            }
-            history::read(&self.workspace, &self.question.conversation, history::LAST).await
-        };
-        let (context, listed, offers, kept) = tokio::join!(
-            Context::read(&self.workspace, &memory, within, config.context_bytes),
-            self.workspace.tools(&memory, within),
-            app.chat.servers.offers(&app.signer, &self.question.user, config.context_timeout),
-            kept,
-        );
-        let (lines, total) = kept?;
+        self.memory = Some(memory);
+        self.model = model_of(&app, &self.question.user).clone();
         if self.repeat(&lines).await? {
             return Ok(None);
         }
@@ -237,7 +232,7 @@ impl Turn {
 
     /// Keeps what came of the turn, whoever still listens, and tells its end.
     async fn end(self, outcome: Option<Result<(), ChatError>>, begun: Instant, turning: Turning) {
-        let Self { mut progress, model, place, memory, summary, .. } = self;
+        let Self { mut progress, model, place, memory, summary, awake, elsewhere, .. } = self;
         let ending = match &outcome {
             Some(Ok(())) => Ending::Complete,
             None | Some(Err(ChatError::ShuttingDown)) => Ending::Interrupted,
@@ -250,7 +245,7 @@ impl Turn {
             progress.break_off(INTERRUPTED);
             self.app.chat.metrics.turn(&model.name, &ending, progress.usage, begun.elapsed());
             // A workspace that could not be reached can't keep the turn either.
-            if self.connected {
+            if let Some(awake) = awake {
                 let record = Record {
                     messages: &progress.messages,
                     ending: &ending,
@@ -271,6 +266,9 @@ impl Turn {
                     memory.changed(context::SUMMARY);
                 }
                 self.app.chat.metrics.saved(saved.is_ok());
+                if saved.is_ok() && ending == Ending::Complete {
+                    self.app.chat.metrics.overhead(awake.elapsed().saturating_sub(elsewhere));
+                }
                 if let Err(error) = &saved {
                     tracing::warn!(error, turn = place.turn, "a turn could not be saved");
                 }
@@ -291,7 +289,9 @@ impl Turn {
         if let Some((forgotten, old)) = self.forgotten.take()
             && self.app.config.chat.provider != Provider::Offline
         {
+            let asked = Instant::now();
             let renewed = summary::renew(&self.app.chat.llm, &self.model.name, &old, &forgotten).await;
+            self.elsewhere += asked.elapsed();
             self.summary = renewed.0;
             self.progress.usage += renewed.1;
         }
@@ -325,6 +325,7 @@ impl Turn {
         let (within, most) = (config.tool_timeout, config.result_bytes);
         let workspace = &self.workspace;
         let metrics = &self.app.chat.metrics;
+        let begun = Instant::now();
         let (mut malformed, mut changes) = (0, false);
         let mut running = FuturesUnordered::new();
         for (place, call) in calls.iter().enumerate() {
@@ -350,6 +351,7 @@ impl Turn {
             self.progress.result(&calls[place].id, done.content, done.failed).await;
         }
         drop(running);
+        self.elsewhere += begun.elapsed();
         if changes && let Some(memory) = &self.memory {
             memory.clear();
         }

@@ -11,12 +11,14 @@ use tokio::time::{Instant, timeout_at};
 
 use super::cache::{Hinted, Memory};
 use super::error::ChatError;
+use super::event::Event;
 use super::listen;
+use super::progress::Progress;
 use super::wire::{McpError, ToolResult, answer, message, streams, tool_result, ttl};
 use crate::app::App;
 use crate::mcp;
 use crate::mcp::way::Way;
-use crate::wake::{Purpose, Tries};
+use crate::wake::{self, Purpose, Tries};
 
 /// A workspace that answers within this time is not worth the news that it is waking.
 const AWAKE: Duration = Duration::from_millis(100);
@@ -35,9 +37,10 @@ impl UserWorkspace {
         Way::of_user(&self.user, self.from)
     }
 
-    /// Wakes the workspace if it must be; `waking` is called if so. Returns how long its first answers may take: a
-    /// workspace that is starting takes connections before its agent answers.
-    pub(crate) async fn connect(&self, waking: impl AsyncFnOnce(String)) -> Result<Duration, ChatError> {
+    /// Wakes the workspace if it must be. If so, the client is told what the workspace is doing, and again whenever that
+    /// changes. Returns how long its first answers may take: a workspace that is starting takes connections before its
+    /// agent answers.
+    pub(crate) async fn connect(&self, progress: &Progress) -> Result<Duration, ChatError> {
         let config = &self.app.config;
         let begun = Instant::now();
         let tries = Tries::default();
@@ -45,21 +48,35 @@ impl UserWorkspace {
         let caller = self.way().caller;
         let connect = self.app.connector.connect(&caller, &tries, Purpose::Work, deadline);
         tokio::pin!(connect);
-        if self.state() == ready::READY
+        if self.is_ready()
             && let Ok(found) = tokio::time::timeout(AWAKE, &mut connect).await
         {
             return Ok(found.map(|_| config.chat.context_timeout)?);
         }
-        waking(self.state()).await;
-        connect.await?;
+        let mut changes = self.app.workspaces.subscribe(&caller.target);
+        let mut told = None;
+        loop {
+            let state = wake::doing(changes.borrow_and_update().as_deref());
+            if told.as_ref() != Some(&state) {
+                let (word, sentence) = state.clone();
+                progress.tell(Event::Waking { state: word, message: sentence }).await;
+                told = Some(state);
+            }
+            tokio::select! {
+                found = &mut connect => {
+                    found?;
+                    break;
+                }
+                Ok(()) = changes.changed() => {}
+            }
+        }
         Ok(config.wake_timeout.saturating_sub(begun.elapsed()).max(config.chat.context_timeout))
     }
 
-    /// What the workspace is doing: the reason of its `Ready`.
-    pub(crate) fn state(&self) -> String {
+    fn is_ready(&self) -> bool {
         let workspace = self.app.workspaces.of_user(&self.user);
         let known = workspace.as_ref().and_then(|workspace| workspace.ready.as_ref());
-        known.map_or(ready::PENDING, |state| &state.reason).to_owned()
+        known.is_some_and(|state| state.reason == ready::READY)
     }
 
     /// The text of a resource.

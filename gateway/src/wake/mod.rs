@@ -197,16 +197,17 @@ impl Inner {
         if let Some(problem) = self.workspaces.health().problem() {
             return Refusal::Api(ApiError::Unavailable(problem.to_owned()));
         }
-        let (state, message) = match self.workspaces.current(target) {
-            Some(workspace) => explain(&workspace),
-            None => ("Missing".to_owned(), "it has not been created yet".to_owned()),
-        };
+        let (state, message) = doing(self.workspaces.current(target).as_deref());
         Refusal::Late { state, message }
     }
 }
 
-/// The condition that says best why a workspace is not there yet.
-fn explain(workspace: &Workspace) -> (String, String) {
+/// What a workspace that is waited for is doing: reason and message of the condition that says best why it is not there
+/// yet.
+pub(crate) fn doing(workspace: Option<&Workspace>) -> (String, String) {
+    let Some(workspace) = workspace else {
+        return ("Missing".to_owned(), "it has not been created yet".to_owned());
+    };
     let failing = [&workspace.accepted, &workspace.storage].into_iter().flatten().find(|state| !state.holds);
     let ready = workspace.ready.as_ref();
     // "Starting" says less than what it waits for.
@@ -248,7 +249,7 @@ mod tests {
 
     #[test]
     fn a_late_answer_names_what_it_waits_for() {
-        let reason = |workspace: &Workspace| explain(workspace).0;
+        let reason = |workspace: &Workspace| doing(Some(workspace)).0;
         assert_eq!(reason(&workspace("w", "u")), ready::PENDING);
         let starting = Workspace { ready: Some(state(false, ready::STARTING)), ..workspace("w", "u") };
         assert_eq!(reason(&starting), ready::STARTING);
@@ -256,7 +257,7 @@ mod tests {
         assert_eq!(reason(&unbound), storage::PENDING);
         let failing = Workspace { ready: Some(state(false, ready::IMAGE_PULL_FAILED)), ..unbound };
         assert_eq!(
-            explain(&failing),
+            doing(Some(&failing)),
             (ready::IMAGE_PULL_FAILED.to_owned(), "about ImagePullFailed".to_owned())
         );
     }

@@ -1,7 +1,9 @@
 //! Providers that fail, clients that leave, gateways that stop.
 
+use std::time::Instant;
+
 use http_body_util::BodyExt;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::provider::{BOTH, Dialect, Say};
 use crate::support::{running, status, until};
@@ -20,6 +22,31 @@ async fn what_may_pass_is_tried_again() {
         assert_eq!(chat.world.say("c1", "Go").await, "at last");
         assert_eq!(chat.provider.asked().len(), 4);
     }
+}
+
+#[tokio::test]
+async fn it_is_waited_for_as_long_as_the_provider_wants_and_without_a_word_from_it_too() {
+    for (headers, least) in [(&[("retry-after", "1")][..], 1000), (&[], 500)] {
+        let chat = chat(Dialect::OpenAi, "").await;
+        chat.provider.script([Say::Status(429, headers), Say::Text("at last")]);
+        let begun = Instant::now();
+        assert_eq!(chat.world.say("c1", "Go").await, "at last");
+        let took = begun.elapsed();
+        assert!((least..least + 5000).contains(&took.as_millis()), "{headers:?}: {took:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_turn_that_takes_too_long_ends_with_an_error_and_is_kept_as_far_as_it_came() {
+    let chat = chat(Dialect::OpenAi, "timeout: 1s").await;
+    chat.provider.script([Say::Hangs("Half")]);
+    let events = chat.world.run("c1", "Go").await;
+    let last = events.last().unwrap();
+    assert_eq!((&last["type"], &last["code"]), (&json!("RUN_ERROR"), &json!("turn_timeout")));
+    until("the model is left", async || chat.provider.left() == 1).await;
+    let lines = chat.workspace.conversation("c1");
+    assert_eq!((&lines[1]["content"], &lines[1]["data"]["status"]), (&json!("Half"), &json!("failed")));
+    assert_eq!(lines[1]["data"]["reason"], "the turn took longer than 1 s");
 }
 
 #[tokio::test]
@@ -147,15 +174,24 @@ async fn a_message_wakes_the_workspace_and_the_client_hears_of_it() {
     chat.provider.script([Say::Text("Good morning")]);
     let mut body = chat.world.open("/v1/chat/events", &run("c1", "Go")).await.into_body();
     let mut text = String::new();
-    while !text.contains("dexorder.waking") {
-        text += std::str::from_utf8(&body.frame().await.unwrap().unwrap().into_data().unwrap()).unwrap();
-    }
-    assert!(text.contains("\"state\":\"Suspended\""), "{text}");
+    let mut told = async |state: &str| {
+        while !text.contains(&format!("\"state\":\"{state}\"")) {
+            text += std::str::from_utf8(&body.frame().await.unwrap().unwrap().into_data().unwrap()).unwrap();
+        }
+    };
+    told("Suspended").await;
     until("it is touched", async || chat.world.cluster.touches("of-trader1") == 1).await;
+    for state in ["Pending", "Starting"] {
+        chat.world.cluster.set_status("of-trader1", status(state));
+        told(state).await;
+    }
     let endpoint = crate::support::endpoint(chat.workspace.address);
     chat.world.cluster.set_status("of-trader1", running("pod-2", &endpoint, "Ready"));
     text += std::str::from_utf8(&body.collect().await.unwrap().to_bytes()).unwrap();
-    assert_eq!(events(&text).last().unwrap()["type"], "RUN_FINISHED", "{text}");
+    let events = events(&text);
+    let waking: Vec<&Value> = events.iter().filter(|event| event["name"] == "dexorder.waking").collect();
+    assert!(waking.iter().all(|event| !event["value"]["message"].as_str().unwrap().is_empty()), "{text}");
+    assert_eq!(events.last().unwrap()["type"], "RUN_FINISHED", "{text}");
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::provider::{Dialect, Say};
 use crate::server::{Era, Server};
+use crate::support::{running, status, until};
 use crate::world::{Chat, USER, ask, chat, start_workspace};
 
 const CREDENTIAL: &str = "of-the-platform";
@@ -48,6 +49,24 @@ async fn tools_of_the_platforms_servers_are_called_for_the_user() {
             assert_eq!(claims.sub, USER);
         }
     }
+}
+
+#[tokio::test]
+async fn the_platforms_servers_are_asked_while_the_workspace_wakes() {
+    let server = Server::start(Era::Newest, CREDENTIAL).await;
+    let (chat, _file) = with_server(&server, "").await;
+    chat.world.cluster.set_status("of-trader1", status("Suspended"));
+    chat.world.until_seen().await;
+    chat.provider.script([Say::Text("Good morning")]);
+    let wake = async {
+        until("the server is asked", async || !server.seen("tools/list").is_empty()).await;
+        assert!(chat.workspace.state.requests.lock().unwrap().is_empty(), "the workspace sleeps");
+        let endpoint = crate::support::endpoint(chat.workspace.address);
+        chat.world.cluster.set_status("of-trader1", running("pod-2", &endpoint, "Ready"));
+    };
+    let (said, ()) = tokio::join!(chat.world.say("c1", "Go"), wake);
+    assert_eq!(said, "Good morning");
+    assert!(chat.provider.tools(&chat.provider.asked()[0]).contains(&"market_quote".to_owned()));
 }
 
 #[tokio::test]

@@ -5,14 +5,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, header};
+use http_body::Body;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
+use jiff::Timestamp;
+use jiff::fmt::rfc2822;
 use tokio::time::{sleep, timeout};
 
 use super::anthropic::Anthropic;
 use super::openai::OpenAi;
 use super::sse::Events;
-use super::{Delta, Dialect, LlmError, Prompt, Sink, error_message, offline};
+use super::{Delta, Dialect, LlmError, Prompt, Reader, Sink, error_message, offline};
 use crate::chat::web::{self, WebClient, WebError};
 use crate::config::{ChatConfig, Provider};
 
@@ -102,25 +105,7 @@ impl Remote {
         if !response.status().is_success() {
             return Err(refused(response).await);
         }
-        let mut body = response.into_body();
-        let (mut events, mut reader) = (Events::default(), self.dialect.reader());
-        while let Some(frame) = timeout(SILENCE, body.frame()).await.map_err(|_| LlmError::Silent)? {
-            let Ok(data) = frame.map_err(|_| LlmError::BrokeOff)?.into_data() else {
-                continue;
-            };
-            let whole =
-                events.push(&data).map_err(|_| LlmError::Malformed("an event is too large".to_owned()))?;
-            for event in whole {
-                for delta in reader.event(&event)? {
-                    if delta == Delta::End {
-                        return Ok(());
-                    }
-                    *begun |= !matches!(delta, Delta::Usage(_));
-                    sink.take(delta).await;
-                }
-            }
-        }
-        Err(LlmError::BrokeOff)
+        read(response.into_body(), self.dialect.reader(), sink, begun).await
     }
 
     async fn request(&self, body: Bytes) -> Result<Request<Full<Bytes>>, LlmError> {
@@ -145,11 +130,39 @@ impl Remote {
     }
 }
 
+/// Reads the stream of an answer to its end. `begun` is set once a piece of it was passed on.
+pub(super) async fn read(
+    mut body: impl Body<Data = Bytes> + Unpin,
+    mut reader: Box<dyn Reader>,
+    sink: &mut dyn Sink,
+    begun: &mut bool,
+) -> Result<(), LlmError> {
+    let mut events = Events::default();
+    while let Some(frame) = timeout(SILENCE, body.frame()).await.map_err(|_| LlmError::Silent)? {
+        let Ok(data) = frame.map_err(|_| LlmError::BrokeOff)?.into_data() else {
+            continue;
+        };
+        let whole =
+            events.push(&data).map_err(|_| LlmError::Malformed("an event is too large".to_owned()))?;
+        for event in whole {
+            for delta in reader.event(&event)? {
+                if delta == Delta::End {
+                    return Ok(());
+                }
+                *begun |= !matches!(delta, Delta::Usage(_));
+                sink.take(delta).await;
+            }
+        }
+    }
+    Err(LlmError::BrokeOff)
+}
+
 async fn refused(response: Response<Incoming>) -> LlmError {
     let (parts, body) = response.into_parts();
     let body = timeout(ERROR_TIMEOUT, Limited::new(body, ERROR_BYTES).collect()).await;
     let bytes = body.ok().and_then(Result::ok).map(http_body_util::Collected::to_bytes).unwrap_or_default();
-    failure(parts.status.as_u16(), retry_after(&parts.headers), error_message(&bytes))
+    let after = retry_after(&parts.headers, Timestamp::now());
+    failure(parts.status.as_u16(), after, error_message(&bytes))
 }
 
 /// What a status means.
@@ -165,10 +178,46 @@ pub(super) fn failure(status: u16, after: Option<Duration>, message: String) -> 
     }
 }
 
-/// `Retry-After` in seconds, or its finer relative.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let number = |name: &str| headers.get(name).map(HeaderValue::to_str)?.ok()?.trim().parse::<f64>().ok();
+/// `Retry-After` in seconds or as a date (RFC 9110, section 10.2.3), or its finer relative.
+fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let text = |name: &str| headers.get(name).map(HeaderValue::to_str)?.ok().map(str::trim);
+    let number = |name: &str| text(name)?.parse::<f64>().ok();
     let finer = number("retry-after-ms").map(|milliseconds| milliseconds / 1000.0);
-    let seconds = finer.or_else(|| number("retry-after"))?;
-    Duration::try_from_secs_f64(seconds).ok()
+    if let Some(seconds) = finer.or_else(|| number("retry-after")) {
+        return Duration::try_from_secs_f64(seconds).ok();
+    }
+    let date = rfc2822::DateTimeParser::new().parse_timestamp(text("retry-after")?).ok()?;
+    // A date that has passed: at once.
+    Some(date.duration_since(now).try_into().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderName;
+
+    use super::*;
+
+    #[test]
+    fn a_provider_says_when_in_seconds_milliseconds_or_as_a_date() {
+        let now: Timestamp = "1994-11-06T08:49:07Z".parse().unwrap();
+        let after = |pairs: &[(&'static str, &'static str)]| {
+            let pairs = pairs
+                .iter()
+                .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+            retry_after(&pairs.collect(), now)
+        };
+        assert_eq!(after(&[("retry-after", "7")]), Some(Duration::from_secs(7)));
+        assert_eq!(
+            after(&[("retry-after", "7"), ("retry-after-ms", "250")]),
+            Some(Duration::from_millis(250))
+        );
+        let date = "Sun, 06 Nov 1994 08:49:37 GMT";
+        assert_eq!(after(&[("retry-after", date)]), Some(Duration::from_secs(30)));
+        let passed = "Sun, 06 Nov 1994 08:48:00 GMT";
+        assert_eq!(after(&[("retry-after", passed)]), Some(Duration::ZERO));
+        for nonsense in ["soon", "-1", ""] {
+            assert_eq!(after(&[("retry-after", nonsense)]), None, "{nonsense:?}");
+        }
+        assert_eq!(after(&[]), None);
+    }
 }

@@ -5,6 +5,8 @@ mod client;
 mod offline;
 mod openai;
 mod sse;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 

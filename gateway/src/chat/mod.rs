@@ -2,6 +2,7 @@
 //! the context and keeps the history; the gateway keeps nothing.
 
 mod ag_ui;
+mod budget;
 mod cache;
 mod completions;
 mod context;
@@ -41,6 +42,7 @@ use tokio_util::task::TaskTracker;
 use crate::app::App;
 use crate::clock;
 use crate::config::{ChatConfig, ModelConfig};
+use budget::Budgets;
 use cache::Cache;
 use error::ChatError;
 use event::Events;
@@ -65,6 +67,7 @@ pub(crate) struct Chat {
     cache: Cache,
     servers: Servers,
     guests: Guests,
+    budgets: Budgets,
     /// Interrupts all turns.
     abort: CancellationToken,
     tasks: TaskTracker,
@@ -80,6 +83,7 @@ impl Chat {
             cache: Cache::default(),
             servers: Servers::new(&config.servers)?,
             guests: Guests::new(i64::try_from(visit.as_secs()).unwrap_or(i64::MAX)),
+            budgets: Budgets::new(config),
             abort: CancellationToken::new(),
             tasks: TaskTracker::new(),
             turns: Arc::default(),
@@ -149,6 +153,7 @@ fn begin(app: &Arc<App>, question: Question, from: IpAddr) -> Result<Events, Cha
     {
         return Err(ChatError::Model(asked.clone()));
     }
+    app.chat.budgets.check(&tier_of(app, &question.user), &question.user, &app.metrics)?;
     let turning = app.chat.take(&question, app.config.chat.max_turns)?;
     let (sender, events) = event::channel();
     app.chat.tasks.spawn(turn::run(Arc::clone(app), question, from, sender, turning));

@@ -23,7 +23,7 @@ use super::record::{Beginning, Begun, Ending, Place, Record};
 use super::summary::{self, Forgotten, Summary};
 use super::tools::{Done, Tools};
 use super::workspace::UserWorkspace;
-use super::{Turning, model_of};
+use super::{Turning, model_of, tier_of};
 use crate::app::App;
 use crate::config::{ModelConfig, Provider};
 
@@ -244,6 +244,8 @@ impl Turn {
         } else if !other {
             progress.break_off(INTERRUPTED);
             self.app.chat.metrics.turn(&model.name, &ending, progress.usage, begun.elapsed());
+            let user = &place.workspace.user;
+            self.app.chat.budgets.spend(&tier_of(&self.app, user), user, progress.usage);
             // A workspace that could not be reached can't keep the turn either.
             if let Some(awake) = awake {
                 let record = Record {

@@ -68,6 +68,8 @@ pub struct ModelConfig {
     pub max_tokens: u32,
     /// Most tokens, in and out, that one turn may use. Nothing: no bound but the others.
     pub turn_tokens: Option<u64>,
+    /// Most tokens, in and out, that one user may use in a day at one replica. Nothing: no bound.
+    pub day_tokens: Option<u64>,
 }
 
 /// Who answers.
@@ -119,6 +121,7 @@ pub(super) struct RawChat {
     model: String,
     max_tokens: u32,
     turn_tokens: Option<u64>,
+    day_tokens: Option<u64>,
     tiers: BTreeMap<String, RawModel>,
     api_key_file: Option<PathBuf>,
     ca_file: Option<PathBuf>,
@@ -142,6 +145,7 @@ struct RawModel {
     model: Option<String>,
     max_tokens: Option<u32>,
     turn_tokens: Option<u64>,
+    day_tokens: Option<u64>,
 }
 
 impl Default for RawChat {
@@ -152,6 +156,7 @@ impl Default for RawChat {
             model: String::new(),
             max_tokens: 4096,
             turn_tokens: None,
+            day_tokens: None,
             tiers: BTreeMap::new(),
             api_key_file: None,
             ca_file: None,
@@ -200,7 +205,12 @@ impl RawChat {
             problems.add("chat.model", "is empty: expected the provider's name of a model");
         }
         let name = if offline { "offline".to_owned() } else { self.model };
-        let model = ModelConfig { name, max_tokens: self.max_tokens, turn_tokens: self.turn_tokens };
+        let model = ModelConfig {
+            name,
+            max_tokens: self.max_tokens,
+            turn_tokens: self.turn_tokens,
+            day_tokens: self.day_tokens,
+        };
         positive(problems, "chat.maxTokens", model.max_tokens as usize, 1_000_000);
         let mut tiers = BTreeMap::new();
         for (tier, raw) in self.tiers {
@@ -209,6 +219,7 @@ impl RawChat {
                 name: raw.model.filter(|_| !offline).unwrap_or_else(|| model.name.clone()),
                 max_tokens: raw.max_tokens.unwrap_or(model.max_tokens),
                 turn_tokens: raw.turn_tokens.or(model.turn_tokens),
+                day_tokens: raw.day_tokens.or(model.day_tokens),
             };
             positive(problems, &format!("chat.tiers.{tier}.maxTokens"), own.max_tokens as usize, 1_000_000);
             tiers.insert(tier, own);

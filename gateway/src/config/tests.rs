@@ -114,18 +114,19 @@ fn the_chat_is_offline_unless_a_provider_is_named() {
     assert_eq!((chat.provider, chat.model.name.as_str()), (Provider::Offline, "offline"));
     let text = format!(
         "{GOOD}\nchat: {{provider: anthropic, baseUrl: 'https://models.example.com/v1/', model: large, \
-         turnTokens: 2000000, tiers: {{free: {{model: small, turnTokens: 10000}}, standard: {{maxTokens: 9}}}}}}\n"
+         turnTokens: 2000000, tiers: {{free: {{model: small, turnTokens: 10000, dayTokens: 7}}, standard: {{maxTokens: 9}}}}}}\n"
     );
     let chat = Config::parse(&text).unwrap().chat;
     assert_eq!(chat.base_url, "https://models.example.com/v1");
-    let model = |name: &str, max_tokens, turn_tokens| ModelConfig {
+    let model = |name: &str, max_tokens, turn_tokens, day_tokens| ModelConfig {
         name: name.to_owned(),
         max_tokens,
         turn_tokens: Some(turn_tokens),
+        day_tokens,
     };
-    assert_eq!(chat.model, model("large", 4096, 2_000_000));
-    assert_eq!(chat.tiers["free"], model("small", 4096, 10_000));
-    assert_eq!(chat.tiers["standard"], model("large", 9, 2_000_000));
+    assert_eq!(chat.model, model("large", 4096, 2_000_000, None));
+    assert_eq!(chat.tiers["free"], model("small", 4096, 10_000, Some(7)));
+    assert_eq!(chat.tiers["standard"], model("large", 9, 2_000_000, None));
 }
 
 #[test]

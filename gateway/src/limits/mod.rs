@@ -55,6 +55,8 @@ pub(crate) enum Limit {
     TurnsOfVisitor,
     /// Turns of all visitors.
     Turns,
+    /// Tokens of one user in the chat.
+    Tokens,
 }
 
 impl Limit {
@@ -72,6 +74,7 @@ impl Limit {
             Self::Visitor => "visitor",
             Self::TurnsOfVisitor => "turns_of_visitor",
             Self::Turns => "turns_of_visitors",
+            Self::Tokens => "tokens",
         }
     }
 
@@ -93,6 +96,7 @@ impl Limit {
             Self::Visitor => "more requests than one visitor may send in a while",
             Self::TurnsOfVisitor => "more messages than one visitor may send in a while",
             Self::Turns => "more messages than all visitors together may send in a while",
+            Self::Tokens => "more tokens of the model than one user of this tier has in a day",
         }
     }
 }

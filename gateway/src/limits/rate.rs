@@ -10,8 +10,10 @@ use tokio::time::Instant;
 const MINUTE: Duration = Duration::from_mins(1);
 /// A full table is searched for what can be dropped at most this often.
 const SWEEP: Duration = Duration::from_secs(1);
+/// So many spans one spending takes at most: nobody has to wait for ever.
+const MOST_SPANS: u32 = 2;
 
-/// So many times a minute, and as many at once.
+/// So many times a minute or in another span, and as many at once.
 ///
 /// For each key one moment is kept (GCRA): when all that has happened would have been spread out evenly. A key whose
 /// moment has passed is as one that was never seen, and can be dropped. When all of a full table are in use, the keys that
@@ -19,6 +21,7 @@ const SWEEP: Duration = Duration::from_secs(1);
 pub(crate) struct Rate<K> {
     /// `None`: as often as anybody likes.
     interval: Option<Duration>,
+    span: Duration,
     most_keys: usize,
     state: Mutex<State<K>>,
 }
@@ -33,45 +36,72 @@ struct State<K> {
 impl<K: Eq + Hash> Rate<K> {
     /// `per_minute`: 0 means no limit.
     pub(crate) fn new(per_minute: u32, most_keys: usize) -> Self {
-        let interval = MINUTE.checked_div(per_minute);
+        Self::over(MINUTE, per_minute.into(), most_keys)
+    }
+
+    /// `most`: how many in each span; 0 means no limit.
+    pub(crate) fn over(span: Duration, most: u64, most_keys: usize) -> Self {
+        let nanoseconds = span.as_nanos().checked_div(most.into());
+        let interval =
+            nanoseconds.map(|each| Duration::from_nanos(u64::try_from(each.max(1)).unwrap_or(u64::MAX)));
         let state = State { moments: HashMap::new(), shared: None, swept: None };
-        Self { interval, most_keys, state: Mutex::new(state) }
+        Self { interval, span, most_keys, state: Mutex::new(state) }
     }
 
     /// Counts one more, or tells after what time there is room for one.
     pub(crate) fn take(&self, key: K) -> Result<(), Duration> {
-        let Some(interval) = self.interval else {
-            return Ok(());
-        };
+        self.with_moment(key, |moment, interval, now| {
+            let next = (*moment).max(now) + interval;
+            self.room(next, now).inspect(|()| *moment = next)
+        })
+        .unwrap_or(Ok(()))
+    }
+
+    /// Tells after what time there is room for one, if there is none, and counts nothing.
+    pub(crate) fn look(&self, key: K) -> Result<(), Duration> {
+        let looked =
+            self.with_moment(key, |moment, interval, now| self.room((*moment).max(now) + interval, now));
+        looked.unwrap_or(Ok(()))
+    }
+
+    /// Counts so many, whether there is room for them or not.
+    pub(crate) fn spend(&self, key: K, many: u64) {
+        let many = u32::try_from(many).unwrap_or(u32::MAX);
+        self.with_moment(key, |moment, interval, now| {
+            let spent = interval.saturating_mul(many).min(self.span.saturating_mul(MOST_SPANS));
+            *moment = (*moment).max(now) + spent;
+        });
+    }
+
+    /// Whether what has happened up to that moment fits.
+    fn room(&self, moment: Instant, now: Instant) -> Result<(), Duration> {
+        match moment.saturating_duration_since(now).checked_sub(self.span) {
+            Some(over) if !over.is_zero() => Err(over),
+            _ => Ok(()),
+        }
+    }
+
+    /// Does something with the moment of a key, if there is a limit at all.
+    fn with_moment<T>(&self, key: K, act: impl FnOnce(&mut Instant, Duration, Instant) -> T) -> Option<T> {
+        let interval = self.interval?;
         let now = Instant::now();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(moment) = state.moments.get_mut(&key) {
-            return advance(moment, interval, now);
+            return Some(act(moment, interval, now));
         }
         if state.moments.len() >= self.most_keys && state.swept.is_none_or(|swept| swept + SWEEP <= now) {
             state.swept = Some(now);
             state.moments.retain(|_, moment| *moment > now);
         }
         if state.moments.len() >= self.most_keys {
-            return advance(state.shared.get_or_insert(now), interval, now);
+            return Some(act(state.shared.get_or_insert(now), interval, now));
         }
-        advance(state.moments.entry(key).or_insert(now), interval, now)
+        Some(act(state.moments.entry(key).or_insert(now), interval, now))
     }
 
     #[cfg(test)]
     fn kept(&self) -> usize {
         self.state.lock().unwrap().moments.len()
-    }
-}
-
-fn advance(moment: &mut Instant, interval: Duration, now: Instant) -> Result<(), Duration> {
-    let next = (*moment).max(now) + interval;
-    match next.saturating_duration_since(now).checked_sub(MINUTE) {
-        Some(over) if !over.is_zero() => Err(over),
-        _ => {
-            *moment = next;
-            Ok(())
-        }
     }
 }
 
@@ -96,8 +126,26 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_is_spent_without_room_is_waited_for() {
+        let hour = Duration::from_hours(1);
+        let rate = Rate::over(hour, 100, 10);
+        assert_eq!(rate.look(1), Ok(()));
+        rate.spend(1, 99);
+        assert_eq!(rate.look(1), Ok(()), "one is left");
+        rate.spend(1, 51);
+        assert_eq!(rate.look(1), Err(hour * 51 / 100));
+        assert_eq!((rate.look(2), rate.kept()), (Ok(()), 2), "another key has its own");
+        tokio::time::advance(hour * 51 / 100).await;
+        assert_eq!(rate.look(1), Ok(()));
+        rate.spend(1, u64::MAX);
+        assert!(rate.look(1).unwrap_err() <= hour * 2);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn zero_is_no_limit() {
         let rate = Rate::new(0, 1);
+        rate.spend(1, 10_000);
+        assert_eq!(rate.look(1), Ok(()));
         assert_eq!(taken(&rate, 1, 10_000), 10_000);
         assert_eq!(rate.kept(), 0);
     }

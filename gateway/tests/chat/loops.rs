@@ -115,6 +115,24 @@ async fn rounds_calls_and_tokens_have_limits_and_the_model_then_answers() {
 }
 
 #[tokio::test]
+async fn a_user_whose_day_of_tokens_is_used_up_comes_back_later_and_others_go_on() {
+    let chat = chat(Dialect::OpenAi, "dayTokens: 1000000, tiers: {standard: {dayTokens: 200}}").await;
+    let _other = crate::world::start_workspace(&chat.world, "other").await;
+    chat.provider.script(std::iter::repeat_n(Say::Text("Yes"), 3));
+    for _ in 0..2 {
+        chat.world.say("c1", "Go").await;
+    }
+    let answer = chat.world.complete(&ask("c1", "Go")).await;
+    assert_eq!((answer.status, &answer.json()["error"]["code"]), (429, &json!("TooManyRequests")));
+    assert!(answer.text().contains("tokens of the model"), "{}", answer.text());
+    // 20 of 200 were too many, and one more is needed: a little more than a tenth of a day.
+    let after: u32 = answer.header("retry-after").parse().unwrap();
+    assert!((9000..=9072).contains(&after), "{after}");
+    assert_eq!(chat.world.complete_as("other", &ask("c1", "Go")).await.status, 200);
+    assert_eq!(chat.world.metric("dexorder_gateway_limited_total{limit=\"tokens\"}").await, "1");
+}
+
+#[tokio::test]
 async fn a_tool_that_takes_too_long_is_cancelled_and_said_so() {
     let chat = chat(Dialect::OpenAi, "toolTimeout: 1s").await;
     chat.provider.script([Say::Calls("", vec![("wait", "{}")]), Say::Text("done")]);

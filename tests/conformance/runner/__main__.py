@@ -36,13 +36,17 @@ def main() -> int:
     details: list[str] = []
     with workspace(options.image, sessions=not options.without_sessions) as (made, user):
         token = tokens.of_user(user, f"{gateway}/mcp")
+        if not options.image:
+            with suite.address(gateway, token) as url:
+                offered.prepare(f"{url}/mcp")
         for revision in options.revision or REVISIONS:
             for state in options.state or STATES:
                 bring(made, state)
                 before = touch(made)
                 results = suite.FOLDER / "results" / f"{revision}-{state}"
                 shutil.rmtree(results, ignore_errors=True)
-                with suite.address(gateway, token) as url:
+                names = None if options.image else offered.NAMES
+                with suite.address(gateway, token, names) as url:
                     only = () if options.image else offered.SCENARIOS[revision]
                     excused = frozenset[str]() if options.image else offered.NEED_A_TOOL
                     result = suite.run(f"{url}/mcp", revision, results, only, excused)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parents[1]
 FOLDER = HERE.parents[1] / ".local" / "conformance"
@@ -80,10 +81,11 @@ def _without(scenario: Scenario, excused: frozenset[str], results: Path) -> Scen
 
 
 @contextmanager
-def address(gateway_url: str, token: str) -> Iterator[str]:
-    """A loopback address that stands for the gateway and adds the token."""
-    command = [str(NODE), str(HERE / "proxy.mjs"), gateway_url]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={"TOKEN": token}) as proxy:
+def address(target: str, token: str = "", names: Mapping[str, Any] | None = None) -> Iterator[str]:
+    """A loopback address that stands for the gateway, or for an agent's socket, adds the token, and translates the suite's names."""
+    command = [str(NODE), str(HERE / "proxy.mjs"), target]
+    environment = {"TOKEN": token, "NAMES": json.dumps(names or {})}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as proxy:
         try:
             assert proxy.stdout is not None
             line = proxy.stdout.readline().strip()

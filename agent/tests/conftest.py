@@ -22,7 +22,7 @@ def anyio_backend() -> str:
 @pytest.fixture(scope="session")
 def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
     """An agent that all tests share. Its runs may take 2 seconds."""
-    running = Agent(tmp_path_factory.mktemp("shared"), DEXORDER_RUN_SECONDS="2").start()
+    running = Agent(tmp_path_factory.mktemp("shared"), AGENT_RUN_SECONDS="2").start()
     wait_until(lambda: running.status()["commit"])
     yield running
     assert running.stop() == 0

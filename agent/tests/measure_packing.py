@@ -118,7 +118,7 @@ def main() -> None:
         asyncio.run(Packer(Git(packed.agent.repository, "measure")).pack())
         print(f"packing {commits} commits took {time.perf_counter() - began:.1f} s in the background")
         # The other repository of so many must not be packed meanwhile.
-        loose.agent._environment["DEXORDER_PACK_AFTER"] = "1000000"
+        loose.agent._environment["AGENT_PACK_AFTER"] = "1000000"
         for _ in range(rounds):
             for one in measured:
                 one.round()

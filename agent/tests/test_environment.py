@@ -40,7 +40,7 @@ PACKAGES = [
 def packaged(tmp_path: Path) -> Iterator[Agent]:
     """An agent with a channel."""
     address = make(tmp_path / "channel", PACKAGES)
-    agent = Agent(tmp_path, DEXORDER_CHANNEL=address).start()
+    agent = Agent(tmp_path, AGENT_CHANNEL=address).start()
     yield agent
     assert agent.process is not None
     if agent.process.poll() is None:

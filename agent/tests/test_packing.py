@@ -215,7 +215,7 @@ def test_a_start_packs_what_has_become_much(tmp_path: Path) -> None:
     wait_until(lambda: agent.status()["commit"])
     folder = agent.repository / ".git/objects"
     assert agent.stop() == 0 and packs(folder) == []
-    agent._environment["DEXORDER_PACK_AFTER"] = "5"
+    agent._environment["AGENT_PACK_AFTER"] = "5"
     agent.start()
     wait_until(lambda: packs(folder) and count_loose(folder) < 10)
     agent.git("fsck", "--strict")

@@ -17,8 +17,8 @@ def test_defaults_are_those_of_the_pod() -> None:
 WRONG = [
     ("DEXORDER_ACCESS", "readonly"),
     ("DEXORDER_EGRESS", "web"),
-    ("DEXORDER_RUN_SECONDS", "ten"),
-    ("DEXORDER_RUN_SECONDS", "0"),
+    ("AGENT_RUN_SECONDS", "ten"),
+    ("AGENT_RUN_SECONDS", "0"),
     ("DEXORDER_REPOSITORY_URL", "https://trader:secret@example.org/x.git"),
 ]
 

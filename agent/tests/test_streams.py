@@ -64,7 +64,7 @@ async def test_progress_of_a_long_run_is_told_if_asked_for(agent: Agent, mode: s
 
 @pytest.mark.parametrize("mode", [MODERN, LEGACY])
 async def test_a_connection_that_closes_stops_the_code(new_agent: Agent, mode: str) -> None:
-    new_agent._environment["DEXORDER_RUN_SECONDS"] = "60"
+    new_agent._environment["AGENT_RUN_SECONDS"] = "60"
     new_agent.start()
     await new_agent.call("save_indicator", name="bad", source=ENDLESS)
     params: dict[str, Any] = {"name": "run_indicator", "arguments": {"name": "bad"}}
@@ -87,7 +87,7 @@ async def test_a_connection_that_closes_stops_the_code(new_agent: Agent, mode: s
 
 
 async def test_an_older_client_cancels_a_call_by_its_number(new_agent: Agent) -> None:
-    new_agent._environment["DEXORDER_RUN_SECONDS"] = "60"
+    new_agent._environment["AGENT_RUN_SECONDS"] = "60"
     new_agent.start()
     await new_agent.call("save_indicator", name="bad", source=ENDLESS)
 

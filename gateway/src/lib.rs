@@ -14,6 +14,9 @@ mod management;
 mod mcp;
 mod metadata;
 mod metrics;
+#[cfg(test)]
+#[path = "../../protocol/src/mutation.rs"]
+mod mutation;
 mod refusal;
 pub mod run;
 mod seal;

@@ -96,6 +96,12 @@ impl Refusal {
     pub(crate) const fn status(&self) -> StatusCode {
         match self {
             Self::Auth(AuthError::Token(TokenError::KeysUnavailable)) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Auth(AuthError::Header)
+            | Self::BodyBroken
+            | Self::DoubledHeader(_)
+            | Self::NoJson(_)
+            | Self::NoMessage(_)
+            | Self::NoVisitor => StatusCode::BAD_REQUEST,
             Self::Auth(_) => StatusCode::UNAUTHORIZED,
             Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Origin
@@ -107,11 +113,6 @@ impl Refusal {
             Self::Method(_) | Self::SessionStays => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
-            Self::BodyBroken
-            | Self::DoubledHeader(_)
-            | Self::NoJson(_)
-            | Self::NoMessage(_)
-            | Self::NoVisitor => StatusCode::BAD_REQUEST,
             Self::ContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::NotAcceptable(_) => StatusCode::NOT_ACCEPTABLE,
             Self::Api(ApiError::NameTaken(_)) => StatusCode::CONFLICT,
@@ -132,6 +133,15 @@ impl Refusal {
             | Self::Api(ApiError::Unavailable(_))
             | Self::IdentityRefused
             | Self::Signing => Reason::Unavailable,
+            Self::Auth(AuthError::Header)
+            | Self::BodyTimeout(_)
+            | Self::BodyBroken
+            | Self::ContentType
+            | Self::NotAcceptable(_)
+            | Self::DoubledHeader(_)
+            | Self::NoJson(_)
+            | Self::NoMessage(_)
+            | Self::NoVisitor => Reason::InvalidRequest,
             Self::Auth(_) => Reason::Unauthenticated,
             Self::TooMany { .. } | Self::VisitorsFull => Reason::TooManyRequests,
             Self::Origin => Reason::ForbiddenOrigin,
@@ -141,14 +151,6 @@ impl Refusal {
                 Reason::NotFound
             }
             Self::TooLarge(_) => Reason::RequestTooLarge,
-            Self::BodyTimeout(_)
-            | Self::BodyBroken
-            | Self::ContentType
-            | Self::NotAcceptable(_)
-            | Self::DoubledHeader(_)
-            | Self::NoJson(_)
-            | Self::NoMessage(_)
-            | Self::NoVisitor => Reason::InvalidRequest,
             Self::Obstacle(_) | Self::NotAwake | Self::Api(_) => Reason::WorkspaceRefused,
             Self::Late { .. } => Reason::WorkspaceStarting,
             Self::BrokeOff => Reason::AgentUnavailable,
@@ -214,16 +216,20 @@ impl Refusal {
     }
 }
 
-/// RFC 6750, section 3, and RFC 9728, section 5.1. A request without a token is told no error.
+/// RFC 6750, section 3, and RFC 9728, section 5.1. A request without a token is told no error, and what is no request
+/// for a resource at all, as with two tokens, is told so with 400.
 fn challenge(error: AuthError, metadata: &str) -> Option<HeaderValue> {
     let text = match error {
         AuthError::Token(TokenError::KeysUnavailable) => return None,
         // Nothing that a login could help with.
         AuthError::Visitor(_) => "Visitor".to_owned(),
         AuthError::Missing => format!("Bearer resource_metadata=\"{metadata}\""),
-        error => format!(
-            "Bearer error=\"invalid_token\", error_description=\"{error}\", resource_metadata=\"{metadata}\""
-        ),
+        error => {
+            let code = if error == AuthError::Header { "invalid_request" } else { "invalid_token" };
+            format!(
+                "Bearer error=\"{code}\", error_description=\"{error}\", resource_metadata=\"{metadata}\""
+            )
+        }
     };
     HeaderValue::from_str(&text).ok()
 }

@@ -30,6 +30,9 @@ use crate::tls::{Tls, TlsError};
 /// A client that sends no complete request head within this time is left. Longer than load balancers keep unused
 /// connections, so that it's not the gateway that closes one just when it is used again.
 const HEAD_TIMEOUT: Duration = Duration::from_mins(2);
+/// Of a head that is not whole, nothing more is read when so much is there. With the read that comes to it, a connection
+/// costs less than twice as much memory before its head is whole.
+const MOST_HEAD: usize = 64 * 1024;
 /// Pause after a failed accept: most often too many files are open.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -147,7 +150,7 @@ async fn serve(
     grace: Duration,
 ) {
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(MOST_HEAD);
     let connections = GracefulShutdown::new();
     loop {
         let accepted = tokio::select! {

@@ -8,6 +8,9 @@ mod issuer;
 mod key_cache;
 mod keys;
 #[cfg(test)]
+#[path = "../../protocol/src/mutation.rs"]
+mod mutation;
+#[cfg(test)]
 mod tests;
 mod verifier;
 mod verify;

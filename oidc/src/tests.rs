@@ -14,8 +14,10 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::mutation::{CASES, change};
 use super::*;
 
 const ISSUER: &str = "https://issuer.example";
@@ -307,18 +309,71 @@ async fn a_rotated_key_is_taken_up_and_a_withdrawn_one_forgotten() {
     assert_eq!(check(&auth, &old_token, NOW).await, Err(TokenError::UnknownKey), "also from memory");
 }
 
+/// Long enough for many tokens to come within it, short enough to be waited for.
+const BETWEEN_FETCHES: Duration = Duration::from_millis(500);
+
 #[tokio::test]
 async fn unknown_keys_lead_to_one_fetch_in_a_while_however_many_come() {
     let (key, foreign) = (TestKey::ed25519("k"), TestKey::ed25519("foreign"));
     let issuer = TestIssuer::start(&[&key]).await;
-    let auth = Verifier::new(&[terms(issuer.uri())], 100).await.unwrap();
+    let auth = Verifier::with_min_interval(&[terms(issuer.uri())], 100, BETWEEN_FETCHES).await.unwrap();
     let (good, bad) = (key.sign(&claims()), foreign.sign(&claims()));
     let first = futures::future::join_all((0..20).map(|_| check(&auth, &good, NOW))).await;
     assert!(first.iter().all(Result::is_ok));
     assert_eq!(issuer.fetches(), 1);
-    let refused = futures::future::join_all((0..20).map(|_| check(&auth, &bad, NOW))).await;
-    assert!(refused.iter().all(|outcome| *outcome == Err(TokenError::UnknownKey)));
-    assert_eq!(issuer.fetches(), 1, "the last fetch was just now");
+    for _ in 0..2 {
+        let refused = futures::future::join_all((0..20).map(|_| check(&auth, &bad, NOW))).await;
+        assert!(refused.iter().all(|outcome| *outcome == Err(TokenError::UnknownKey)));
+        assert_eq!(issuer.fetches(), 2, "one for all, and none for a key that was looked for a moment ago");
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_is_rotated_just_after_a_fetch_is_waited_for() {
+    let keys = ["1", "2", "3"].map(TestKey::ed25519);
+    let issuer = TestIssuer::start(&[&keys[0]]).await;
+    let auth = Verifier::with_min_interval(&[terms(issuer.uri())], 100, BETWEEN_FETCHES).await.unwrap();
+    let begun = std::time::Instant::now();
+    for key in &keys {
+        issuer.publish(Some(&[key]));
+        let tokens = (0..20).map(|number| key.sign(&with(&json!({"sub": format!("trader{number}")}))));
+        let outcomes =
+            futures::future::join_all(tokens.map(async |token| check(&auth, &token, NOW).await)).await;
+        assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+    }
+    assert_eq!(issuer.fetches(), keys.len());
+    assert!(begun.elapsed() >= 2 * BETWEEN_FETCHES, "the issuer was asked too often");
+}
+
+#[tokio::test]
+async fn requests_that_are_given_up_lead_to_no_more_fetches() {
+    let (key, foreign) = (TestKey::ed25519("k"), TestKey::ed25519("foreign"));
+    let issuer = TestIssuer::start(&[&key]).await;
+    let auth = Verifier::with_min_interval(&[terms(issuer.uri())], 100, BETWEEN_FETCHES).await.unwrap();
+    assert!(check(&auth, &key.sign(&claims()), NOW).await.is_ok());
+    let (bad, begun) = (foreign.sign(&claims()), std::time::Instant::now());
+    while begun.elapsed() < 3 * BETWEEN_FETCHES {
+        // Often enough in the middle of a fetch.
+        for patience in [0, 1, 2, 5, 20] {
+            let _ = tokio::time::timeout(Duration::from_millis(patience), check(&auth, &bad, NOW)).await;
+        }
+    }
+    let most = 1 + begun.elapsed().as_millis() / BETWEEN_FETCHES.as_millis();
+    assert!(issuer.fetches() as u128 <= most, "{} fetches, at most {most}", issuer.fetches());
+}
+
+#[tokio::test]
+async fn keys_that_never_change_are_not_waited_for() {
+    let key = TestKey::ed25519("k");
+    let auth = inline(&[&key]).await;
+    let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let begun = std::time::Instant::now();
+    for number in 0..100 {
+        let token =
+            format!("{}.{}.c2ln", part(json!({"alg": "EdDSA", "kid": number.to_string()})), part(claims()));
+        assert_eq!(check(&auth, &token, NOW).await, Err(TokenError::UnknownKey));
+    }
+    assert!(begun.elapsed() < Duration::from_secs(5));
 }
 
 #[tokio::test]
@@ -328,7 +383,12 @@ async fn known_keys_stay_in_use_when_the_issuer_is_down() {
     let auth = Verifier::with_min_interval(&[terms(issuer.uri())], 100, Duration::ZERO).await.unwrap();
     assert!(check(&auth, &key.sign(&claims()), NOW).await.is_ok());
     issuer.publish(None);
-    assert_eq!(check(&auth, &TestKey::ed25519("x").sign(&claims()), NOW).await, Err(TokenError::UnknownKey));
+    let unknown = TestKey::ed25519("x").sign(&claims());
+    assert_eq!(
+        check(&auth, &unknown, NOW).await,
+        Err(TokenError::KeysUnavailable),
+        "nobody can say whose it is"
+    );
     assert_eq!(issuer.fetches(), 2);
     assert!(check(&auth, &key.sign(&with(&json!({"sub": "trader2"}))), NOW).await.is_ok());
 }
@@ -357,4 +417,73 @@ async fn a_key_file_is_reread() {
     std::fs::write(&path, jwks(&[&new])).unwrap();
     assert!(check(&auth, &new.sign(&claims()), NOW).await.is_ok());
     assert_eq!(check(&auth, &old.sign(&claims()), NOW).await, Err(TokenError::UnknownKey));
+}
+
+/// A value of each claim, and whether it is good.
+fn any_claims() -> impl Strategy<Value = (Value, bool)> {
+    let of = |name: &'static str, good: Vec<Value>, bad: Vec<Value>| {
+        let bad = bad.into_iter().map(|value| (value, false));
+        let cases: Vec<_> = good.into_iter().map(|value| (value, true)).chain(bad).collect();
+        prop::sample::select(cases).prop_map(move |(value, good)| (name, value, good))
+    };
+    let nothing = Value::Null;
+    (
+        of("iss", vec![json!(ISSUER)], vec![json!(format!("{ISSUER}/")), json!(7), nothing.clone()]),
+        of(
+            "aud",
+            vec![json!(AUDIENCE), json!([AUDIENCE]), json!(["x", AUDIENCE, 7])],
+            vec![
+                json!(format!("{AUDIENCE}/")),
+                json!([[AUDIENCE]]),
+                json!({AUDIENCE: AUDIENCE}),
+                nothing.clone(),
+            ],
+        ),
+        of("sub", vec![json!("trader1")], vec![json!(""), json!("a b"), json!(["trader1"]), nothing.clone()]),
+        of(
+            "exp",
+            vec![json!(NOW + 1), json!(NOW - 9), json!(1.9e9)],
+            vec![json!(NOW - 10), json!(-1), json!((NOW + 60).to_string()), json!(true), nothing.clone()],
+        ),
+        of("nbf", vec![json!(NOW + 10), json!(0), nothing], vec![json!(NOW + 11), json!("0"), json!([])]),
+    )
+        .prop_map(|(iss, aud, sub, exp, nbf)| {
+            let all = [iss, aud, sub, exp, nbf];
+            let claims: Value = all
+                .iter()
+                .filter(|(_, value, _)| !value.is_null())
+                .map(|(name, value, _)| ((*name).to_owned(), value.clone()))
+                .collect::<serde_json::Map<_, _>>()
+                .into();
+            (claims, all.iter().all(|(_, _, good)| *good))
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(CASES))]
+
+    #[test]
+    fn a_token_holds_if_each_of_its_claims_does((claims, good) in any_claims()) {
+        let key = TestKey::ed25519("k");
+        let outcome = futures::executor::block_on(async { check(&inline(&[&key]).await, &key.sign(&claims), NOW).await });
+        prop_assert_eq!(outcome.is_ok(), good, "{} {:?}", claims, outcome);
+    }
+
+    #[test]
+    fn a_token_that_was_changed_anywhere_is_refused(change in change(), part in 0_usize..4) {
+        let key = TestKey::ed25519("k");
+        let token = key.sign(&claims());
+        let mut parts: Vec<String> = token.split('.').map(str::to_owned).collect();
+        // The text as it is, or what one of its parts holds.
+        let changed = if let Some(part) = parts.get_mut(part) {
+            *part = URL_SAFE_NO_PAD.encode(change.of(&URL_SAFE_NO_PAD.decode(&*part).unwrap()));
+            Some(parts.join(".")).filter(|changed| *changed != token)
+        } else {
+            change.another(&token)
+        };
+        if let Some(changed) = changed {
+            let outcome = futures::executor::block_on(async { check(&inline(&[&key]).await, &changed, NOW).await });
+            prop_assert!(outcome.is_err(), "{changed}");
+        }
+    }
 }

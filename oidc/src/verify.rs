@@ -146,6 +146,8 @@ mod tests {
     }
 
     proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(crate::mutation::CASES))]
+
         #[test]
         fn whatever_comes_as_a_token_is_read_or_refused(
             text in "\\PC{0,60}(\\.\\PC{0,60}){0,3}",

@@ -129,10 +129,10 @@ fn check(claims: &Claims, issuer: Issuer, workspace_uid: &str, now: i64) -> Resu
         return Err(IdentityError::Audience);
     }
     let lifetime = claims.exp.checked_sub(claims.iat).ok_or(IdentityError::Times)?;
-    if !(0..=LIFETIME_SECONDS + LEEWAY_SECONDS).contains(&lifetime) || claims.iat > now + LEEWAY_SECONDS {
+    if !(0..=LIFETIME_SECONDS).contains(&lifetime) || claims.iat > now.saturating_add(LEEWAY_SECONDS) {
         return Err(IdentityError::Times);
     }
-    if claims.exp + LEEWAY_SECONDS <= now {
+    if claims.exp.saturating_add(LEEWAY_SECONDS) <= now {
         return Err(IdentityError::Expired);
     }
     Ok(())
@@ -149,8 +149,11 @@ fn unknown_key(token: &str, issuer: Issuer) -> IdentityError {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::keys::KeySet;
+    use crate::mutation::{CASES, change};
 
     const NOW: i64 = 1_800_000_000;
 
@@ -207,6 +210,32 @@ mod tests {
     }
 
     #[test]
+    fn it_lives_for_a_minute_at_most() {
+        let parties = parties();
+        let signed = |iat: i64, exp: i64| {
+            let claims = Claims { iat, exp, ..claims(&parties) };
+            let header = Header { kid: Some(parties.gateway.kid()), ..Header::new(Algorithm::EdDSA) };
+            encode(&header, &claims, &parties.gateway.encoding).unwrap()
+        };
+        assert!(verify_at(&parties, &signed(NOW, NOW + LIFETIME_SECONDS), NOW).is_ok());
+        for (iat, exp) in [
+            (NOW, NOW + LIFETIME_SECONDS + 1),
+            (NOW, i64::MAX),
+            (i64::MIN, i64::MAX),
+            (NOW, NOW - 1),
+            (NOW + LEEWAY_SECONDS + 1, NOW + LIFETIME_SECONDS),
+            (i64::MAX, i64::MAX),
+        ] {
+            assert_eq!(verify_at(&parties, &signed(iat, exp), NOW), Err(IdentityError::Times), "{iat} {exp}");
+        }
+    }
+
+    fn claims(parties: &Parties) -> Claims {
+        let token = sign(&parties.gateway, Issuer::Gateway, "uid-1", "trader1", NOW).unwrap();
+        verify_at(parties, &token, NOW).unwrap()
+    }
+
+    #[test]
     fn what_is_tampered_with_or_malformed_is_refused() {
         let parties = parties();
         let token = sign(&parties.gateway, Issuer::Gateway, "uid-1", "trader1", NOW).unwrap();
@@ -216,6 +245,32 @@ mod tests {
         assert_eq!(verify_at(&parties, &parts.join("."), NOW), Err(IdentityError::Signature));
         for text in ["", "a.b.c", "Bearer x", "..", &token[..token.len() / 2]] {
             assert!(verify_at(&parties, text, NOW).is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(CASES))]
+
+        #[test]
+        fn a_token_that_was_changed_anywhere_is_refused(change in change()) {
+            let parties = parties();
+            let token = sign(&parties.gateway, Issuer::Gateway, "uid-1", "trader1", NOW).unwrap();
+            if let Some(changed) = change.another(&token) {
+                prop_assert!(verify_at(&parties, &changed, NOW).is_err(), "{changed}");
+            }
+        }
+
+        /// The text inside the parts is changed, and the parts are put together again.
+        #[test]
+        fn parts_that_were_changed_inside_are_refused(which in 0_usize..3, change in change()) {
+            let parties = parties();
+            let token = sign(&parties.gateway, Issuer::Gateway, "uid-1", "trader1", NOW).unwrap();
+            let engine = base64::engine::general_purpose::URL_SAFE_NO_PAD;
+            let mut pieces: Vec<String> = token.split('.').map(str::to_owned).collect();
+            let inside = base64::Engine::decode(&engine, &pieces[which]).unwrap();
+            pieces[which] = base64::Engine::encode(&engine, change.of(&inside));
+            let changed = pieces.join(".");
+            prop_assert!(changed == token || verify_at(&parties, &changed, NOW).is_err(), "{changed}");
         }
     }
 }

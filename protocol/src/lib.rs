@@ -8,6 +8,8 @@ mod hex;
 pub mod identity;
 pub mod jsonrpc;
 mod keys;
+#[cfg(test)]
+mod mutation;
 
 pub use hex::hex;
 pub use keys::{Issuer, KeyError, KeySet, SigningKey, TrustedKeys};

@@ -242,7 +242,10 @@ fn parse(text: &str) -> Result<Entry, String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::mutation::{CASES, change};
 
     const NOW: i64 = 1_800_000_000;
 
@@ -344,5 +347,30 @@ mod tests {
         let missing = ApiKeys::new(Some(PathBuf::from("/nonexistent/keys"))).await;
         assert_eq!(missing.verify(&key, NOW), Err(ApiKeyError::Unknown));
         assert!(matches!(NewKey::make("gateway", None), Err(NewKeyError::User(_))));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(CASES))]
+
+        #[test]
+        fn a_key_that_was_changed_anywhere_is_refused(change in change()) {
+            let (own, other) = (NewKey::make("trader1", None).unwrap(), NewKey::make("trader2", None).unwrap());
+            let entries = [&own, &other].map(|new| (new.name.clone(), new.entry.clone())).into();
+            let keys = ApiKeys { folder: Some(PathBuf::new()), entries: RwLock::new(Arc::new(entries)) };
+            prop_assert_eq!(keys.verify(&own.key, NOW), Ok("trader1".to_owned()));
+            if let Some(changed) = change.another(&own.key) {
+                prop_assert!(keys.verify(&changed, NOW).is_err(), "{changed}");
+            }
+        }
+
+        #[test]
+        fn an_entry_that_was_changed_is_one_or_is_passed_over(change in change()) {
+            let end = Timestamp::from_second(NOW).unwrap();
+            let text = serde_json::to_string(&NewKey::make("trader1", Some(end)).unwrap().entry).unwrap();
+            if let Some(Ok(entry)) = change.another(&text).map(|changed| parse(&changed)) {
+                prop_assert!(user_id::is_free(&entry.user));
+                prop_assert_eq!(entry.sha256.len(), 64);
+            }
+        }
     }
 }

@@ -10,7 +10,7 @@ use crate::visitors::VisitorError;
 pub(crate) enum AuthError {
     #[error("no bearer token was sent")]
     Missing,
-    #[error("the Authorization header is no single bearer token")]
+    #[error("the request must have one Authorization header, with one bearer token")]
     Header,
     #[error("{0}")]
     Token(#[from] TokenError),

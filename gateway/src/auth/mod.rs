@@ -56,7 +56,7 @@ impl Authenticator {
     }
 }
 
-/// The credential of the one `Authorization` header.
+/// The credential of the one `Authorization` header. One of another scheme is none.
 pub(crate) fn bearer(headers: &HeaderMap) -> Result<&str, AuthError> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let value = values.next().ok_or(AuthError::Missing)?;
@@ -64,13 +64,12 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Result<&str, AuthError> {
         return Err(AuthError::Header);
     }
     let text = value.to_str().map_err(|_| AuthError::Header)?;
-    let (scheme, token) = text.split_once(' ').ok_or(AuthError::Header)?;
-    let token = token.trim();
-    if scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() {
-        Ok(token)
-    } else {
-        Err(AuthError::Header)
+    let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err(AuthError::Missing);
     }
+    let token = token.trim();
+    if token.is_empty() { Err(AuthError::Header) } else { Ok(token) }
 }
 
 #[cfg(test)]
@@ -88,8 +87,10 @@ mod tests {
         };
         assert_eq!(bearer(&headers(&["Bearer abc"])), Ok("abc"));
         assert_eq!(bearer(&headers(&["bearer  abc "])), Ok("abc"));
-        assert_eq!(bearer(&headers(&[])), Err(AuthError::Missing));
-        for bad in [&["Basic abc"][..], &["Bearer"], &["Bearer "], &["Bearer a", "Bearer b"]] {
+        for none in [&[][..], &["Basic abc"], &["Negotiate"], &[""]] {
+            assert_eq!(bearer(&headers(none)), Err(AuthError::Missing), "{none:?}");
+        }
+        for bad in [&["Bearer"][..], &["Bearer "], &["Bearer a", "Bearer b"], &["Bearer a", "Basic b"]] {
             assert_eq!(bearer(&headers(bad)), Err(AuthError::Header), "{bad:?}");
         }
     }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -232,14 +233,16 @@ struct Reading {
 
 async fn read(
     State(app): State<Arc<App>>,
-    Path(id): Path<String>,
-    Query(reading): Query<Reading>,
+    id: Result<Path<String>, PathRejection>,
+    reading: Result<Query<Reading>, QueryRejection>,
     Extension(client): Extension<Client>,
     headers: HeaderMap,
 ) -> Response {
     let answer = async {
         let workspace = workspace(&app, &headers, client).await?;
-        let id = request::conversation(Some(id), "id")?;
+        let id = conversation(id)?;
+        let Query(reading) =
+            reading.map_err(|_| ChatError::request("last", "last must be a number from 1 to 10000"))?;
         let last = reading.last.unwrap_or(1000).clamp(1, 10_000);
         Ok(Json(conversations::read(&workspace, &id, last).await?).into_response())
     };
@@ -247,15 +250,21 @@ async fn read(
     respond(&app, &Method::GET, answer)
 }
 
+/// The conversation that a path names.
+fn conversation(id: Result<Path<String>, PathRejection>) -> Result<String, ChatError> {
+    let Path(id) = id.map_err(|_| ChatError::request("id", "the id of the conversation is no text"))?;
+    request::conversation(Some(id), "id")
+}
+
 async fn delete(
     State(app): State<Arc<App>>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
     Extension(client): Extension<Client>,
     headers: HeaderMap,
 ) -> Response {
     let answer = async {
         let workspace = workspace(&app, &headers, client).await?;
-        let id = request::conversation(Some(id), "id")?;
+        let id = conversation(id)?;
         Ok(Json(conversations::delete(&workspace, &id).await?).into_response())
     };
     let answer = answer.await;

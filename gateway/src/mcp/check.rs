@@ -16,7 +16,7 @@ use super::way::{self, Way};
 use super::{headers, message, session};
 use crate::app::App;
 use crate::refusal::{METHODS, Refusal};
-use crate::visitors::{self, Newcomer, Visitor, Visitors};
+use crate::visitors::{Newcomer, Visitor, Visitors};
 use crate::wake::Purpose;
 
 /// Largest body of a sealed credential.
@@ -160,7 +160,7 @@ fn visitors(app: &App) -> Result<&Visitors, Refusal> {
 fn visitor(app: &App, method: &Method, headers: &HeaderMap, from: IpAddr) -> Result<Guest, Refusal> {
     let visitors = visitors(app)?;
     let seals = app.signer.seals();
-    let known = visitors::of_request(headers, &seals.visitors).map_err(Refusal::Auth)?;
+    let known = visitors.of_request(headers, &seals.visitors).map_err(Refusal::Auth)?;
     let of_session = session::visitor(headers, &seals.visitors)?;
     if known.is_some() && of_session.is_some() && known != of_session {
         return Err(Refusal::NoSession);

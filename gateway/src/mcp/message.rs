@@ -89,6 +89,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::mutation::{CASES, change};
 
     fn id(body: &str) -> Option<Value> {
         read(body.as_bytes()).unwrap().id
@@ -155,6 +156,14 @@ mod tests {
         }
     }
 
+    const GOOD: [&str; 5] = [
+        r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25"}}"#,
+        r#"{"jsonrpc":"2.0","id":"a","method":"subscriptions/listen","params":{"id":[],"method":"x"}}"#,
+        r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#,
+        r#"{"jsonrpc":"2.0","id":2,"result":{"method":"initialize"}}"#,
+        r#"{"jsonrpc":"2.0","id":-1.5e3,"error":{"code":1,"message":"\u00e9"}}"#,
+    ];
+
     /// A member of a message, good or bad.
     fn member() -> impl proptest::strategy::Strategy<Value = String> {
         let names = vec!["jsonrpc", "id", "method", "params", "result", "error", "x"];
@@ -164,7 +173,22 @@ mod tests {
     }
 
     proptest::proptest! {
-        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(2000))]
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(CASES))]
+
+        /// A message that was changed is refused, or it is read as any reader of JSON would.
+        #[test]
+        fn a_changed_message_is_refused_or_read_as_it_stands_there(which in 0_usize..GOOD.len(), change in change()) {
+            let body = change.of(GOOD[which].as_bytes());
+            if let Ok(message) = read(&body) {
+                let value: Value = serde_json::from_slice(&body).unwrap();
+                let method = value["method"].as_str();
+                proptest::prop_assert_eq!(&value["jsonrpc"], "2.0");
+                proptest::prop_assert_eq!(message.id.as_ref(), value.get("id"));
+                proptest::prop_assert_eq!(message.asks, method.is_some() && message.id.is_some());
+                proptest::prop_assert_eq!(message.initializes, message.asks && method == Some(INITIALIZE_METHOD));
+                proptest::prop_assert_eq!(message.listens, method == Some(LISTEN_METHOD));
+            }
+        }
 
         /// Whatever comes, it is read or refused, and what is read says what it is.
         #[test]

@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -31,7 +32,7 @@ use crate::app::App;
 use crate::auth::AuthError;
 use crate::metrics::Outcome;
 use crate::refusal::Refusal;
-use crate::visitors::{self, Visitors};
+use crate::visitors;
 use crate::wake::Purpose;
 pub(crate) use body::read_body;
 use check::{Door, Refused, check};
@@ -42,6 +43,13 @@ use way::Way;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 type Answer = (Response, Outcome);
+/// The name in a path, which may be no text once it is decoded.
+type Name = Result<Path<String>, PathRejection>;
+
+/// The name; an empty one, that no workspace has, if it is no text.
+fn text(name: Name) -> String {
+    name.map_or_else(|_| String::new(), |Path(name)| name)
+}
 
 /// Serves `/mcp`.
 pub(crate) async fn serve(State(app): State<Arc<App>>, request: Request<Body>) -> Response {
@@ -54,30 +62,26 @@ pub(crate) async fn serve_visitor(State(app): State<Arc<App>>, request: Request<
 }
 
 /// Serves `/workspaces/NAME/mcp`.
-pub(crate) async fn serve_named(
-    State(app): State<Arc<App>>,
-    Path(name): Path<String>,
-    request: Request<Body>,
-) -> Response {
-    at(&app, Door::Named(name), request).await
+pub(crate) async fn serve_named(State(app): State<Arc<App>>, name: Name, request: Request<Body>) -> Response {
+    at(&app, Door::Named(text(name)), request).await
 }
 
 /// Serves the public key of a workspace of mode Direct.
 pub(crate) async fn serve_direct_key(
     State(app): State<Arc<App>>,
-    Path(name): Path<String>,
+    name: Name,
     request: Request<Body>,
 ) -> Response {
-    at(&app, Door::DirectKey(name), request).await
+    at(&app, Door::DirectKey(text(name)), request).await
 }
 
 /// Passes a sealed credential on to a workspace of mode Direct.
 pub(crate) async fn serve_direct_session(
     State(app): State<Arc<App>>,
-    Path(name): Path<String>,
+    name: Name,
     request: Request<Body>,
 ) -> Response {
-    at(&app, Door::DirectSession(name), request).await
+    at(&app, Door::DirectSession(text(name)), request).await
 }
 
 /// Serves `/public/visitors`: makes a visitor.
@@ -155,8 +159,10 @@ async fn answer(app: &App, door: &Door, from: IpAddr, request: Request<Body>, be
         Ok(checked) => checked,
         Err(refused) => {
             let (mut response, outcome) = refuse(app, &refused);
-            if by_cookie && matches!(refused.refusal, Refusal::Auth(AuthError::Visitor(_))) {
-                Visitors::forget(response.headers_mut());
+            if let Some(visitors) = app.visitors.as_ref().filter(|_| by_cookie)
+                && matches!(refused.refusal, Refusal::Auth(AuthError::Visitor(_)))
+            {
+                visitors.forget(response.headers_mut());
             }
             return (response, outcome);
         }

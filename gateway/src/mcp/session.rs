@@ -141,6 +141,7 @@ mod tests {
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
     use super::*;
+    use crate::mutation::{CASES, change};
 
     fn seals(text: &str) -> Seals {
         Seals::derive(&[text]).unwrap()
@@ -259,7 +260,30 @@ mod tests {
     }
 
     proptest::proptest! {
-        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(2000))]
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(CASES))]
+
+        #[test]
+        fn a_session_that_was_changed_anywhere_is_unknown(
+            change in change(), agent in proptest::bool::ANY, visits in proptest::bool::ANY,
+        ) {
+            let (seals, own) = (seals("a"), Visitor::make(clock::seconds() + 60).unwrap());
+            let user = if visits { own.user() } else { "trader1".to_owned() };
+            let mut response = HeaderMap::new();
+            if agent {
+                response.insert(SESSION_ID, HeaderValue::from_static("of-the-agent"));
+            }
+            begin(&mut response, &user, visits.then_some(&own), "uid-1", &seals).unwrap();
+            let id = response[SESSION_ID].as_bytes();
+            let changed = change.of(id);
+            if changed != id && let Ok(value) = HeaderValue::from_bytes(&changed) {
+                let mut request = HeaderMap::from_iter([(SESSION_ID, value)]);
+                let known = if visits { visitor(&request, &seals.visitors) } else { Ok(None) };
+                // One of the two parts of a visitor's may still hold by itself.
+                let same = known.as_ref().is_ok_and(|known| !visits || known.as_ref() == Some(&own));
+                let entered = enter(&mut request, &user, visits, &seals.sessions);
+                proptest::prop_assert!(!same || matches!(entered, Err(Refusal::NoSession)));
+            }
+        }
 
         #[test]
         fn what_was_not_sealed_here_is_no_session(id in "[!-~]{0,200}", user in ".{0,20}") {

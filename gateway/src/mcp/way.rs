@@ -9,7 +9,7 @@ use http::HeaderMap;
 use crate::app::App;
 use crate::auth::AuthError;
 use crate::refusal::Refusal;
-use crate::visitors::{self, Visitor};
+use crate::visitors::Visitor;
 use crate::wake::Caller;
 use crate::workspaces::{ApiError, Target};
 
@@ -69,8 +69,9 @@ pub(crate) async fn by_user(app: &App, headers: &HeaderMap, from: IpAddr) -> Res
 
 /// Which visitor asks at a place that makes none.
 pub(crate) fn by_visitor(app: &App, headers: &HeaderMap, from: IpAddr) -> Result<Way, Refusal> {
-    let known = visitors::of_request(headers, &app.signer.seals().visitors).map_err(Refusal::Auth)?;
-    let (visitors, visitor) = app.visitors.as_ref().zip(known).ok_or(Refusal::NoVisitor)?;
+    let visitors = app.visitors.as_ref().ok_or(Refusal::NoVisitor)?;
+    let known = visitors.of_request(headers, &app.signer.seals().visitors).map_err(Refusal::Auth)?;
+    let visitor = known.ok_or(Refusal::NoVisitor)?;
     visitors.count_request(&visitor, &app.metrics)?;
     Ok(Way::of_visitor(&visitor, from))
 }

@@ -74,6 +74,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::mutation::{CASES, change};
     use crate::seal::Seals;
 
     fn seals() -> Seals {
@@ -97,17 +98,26 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #![proptest_config(ProptestConfig::with_cases(CASES))]
 
         #[test]
-        fn what_was_not_sealed_here_is_nobody(text: Vec<u8>, place: prop::sample::Index, bit in 0_u8..6) {
+        fn what_was_not_sealed_here_is_nobody(text: Vec<u8>, change in change()) {
             let ring = seals().visitors;
             prop_assert!(Visitor::open(&text, &ring, 0).is_err());
-            // One character of a good one changed.
-            let mut sealed = Visitor::make(100).unwrap().seal(&ring).unwrap().into_bytes();
-            let place = place.index(sealed.len());
-            sealed[place] ^= 1 << bit;
-            prop_assert!(Visitor::open(&sealed, &ring, 0).is_err());
+            let sealed = Visitor::make(100).unwrap().seal(&ring).unwrap();
+            let changed = change.of(sealed.as_bytes());
+            prop_assert!(changed == sealed.as_bytes() || Visitor::open(&changed, &ring, 0).is_err());
+        }
+
+        /// Whatever is sealed, it is read or refused.
+        #[test]
+        fn sealed_content_of_any_form_is_read_or_refused(end: i64, change in change()) {
+            let ring = seals().visitors;
+            let text = [&[FORM][..], &[7; ID_BYTES], &end.to_be_bytes()].concat();
+            let sealed = ring.seal(change.of(&text), b"").unwrap();
+            if let Ok(visitor) = Visitor::open(sealed.as_bytes(), &ring, 0) {
+                prop_assert!(visitor.end > 0);
+            }
         }
     }
 }

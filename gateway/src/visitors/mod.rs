@@ -21,19 +21,29 @@ use crate::seal::Ring;
 
 /// Where visitors are served.
 pub(crate) const PATH: &str = "/public";
+/// With TLS the cookie has this before its name: browsers take such a one from this host alone (RFC 6265bis, section
+/// 4.1.3.2), so that no other site of the domain can make a browser somebody else's visitor.
+const OF_HOST: &str = "__Host-";
 /// Addresses and visitors that are counted, at most.
 const MOST_KEYS: usize = 50_000;
 
 /// What visitors may do.
 pub(crate) struct Visitors {
     config: VisitorsConfig,
-    /// Whether cookies are for encrypted connections alone.
-    secure: bool,
+    cookie: Cookie,
     of_address: Rate<IpAddr>,
     in_all: Rate<()>,
     requests: Rate<String>,
     turns_of_visitor: Rate<String>,
     turns: Rate<()>,
+}
+
+/// The cookie with a visitor's credential.
+struct Cookie {
+    name: String,
+    path: &'static str,
+    /// Whether it is for encrypted connections alone.
+    secure: bool,
 }
 
 /// A visitor who has just come, with what to send back the next time.
@@ -51,7 +61,7 @@ impl Visitors {
             requests: Rate::new(config.requests, MOST_KEYS),
             turns_of_visitor: Rate::new(config.chat.map_or(0, |chat| chat.per_visitor), MOST_KEYS),
             turns: Rate::new(config.chat.map_or(0, |chat| chat.in_all), 1),
-            secure: public_url.starts_with("https:"),
+            cookie: Cookie::new(public_url.starts_with("https:")),
             config: config.clone(),
         }
     }
@@ -94,11 +104,7 @@ impl Visitors {
     /// The headers that give a new visitor the credential.
     pub(crate) fn welcome(&self, headers: &mut HeaderMap, newcomer: &Newcomer) {
         let Newcomer { visitor, credential } = newcomer;
-        let secure = if self.secure { "; Secure" } else { "" };
-        let seconds = (visitor.end() - clock::seconds()).max(0);
-        let cookie = format!(
-            "{VISITOR}={credential}; Path={PATH}; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}"
-        );
+        let cookie = self.cookie.text(credential, (visitor.end() - clock::seconds()).max(0));
         for (name, text) in [(HeaderName::from_static(VISITOR), credential), (header::SET_COOKIE, &cookie)] {
             if let Ok(mut value) = HeaderValue::from_str(text) {
                 value.set_sensitive(true);
@@ -108,38 +114,51 @@ impl Visitors {
     }
 
     /// Takes a cookie back that does not hold: the browser's next request is a new visitor's.
-    pub(crate) fn forget(headers: &mut HeaderMap) {
-        let cookie = format!("{VISITOR}=; Path={PATH}; Max-Age=0; HttpOnly; SameSite=Strict");
-        if let Ok(value) = HeaderValue::from_str(&cookie) {
+    pub(crate) fn forget(&self, headers: &mut HeaderMap) {
+        if let Ok(value) = HeaderValue::from_str(&self.cookie.text("", 0)) {
             headers.insert(header::SET_COOKIE, value);
         }
     }
-}
 
-/// The visitor of a request: by the header of its own, the cookie, or a bearer token, the first that is there.
-pub(crate) fn of_request(headers: &HeaderMap, ring: &Ring) -> Result<Option<Visitor>, AuthError> {
-    let mut own = headers.get_all(VISITOR).iter();
-    let credential = match (own.next(), own.next()) {
-        (Some(_), Some(_)) => return Err(AuthError::Visitor(VisitorError::Unknown)),
-        (Some(value), None) => Some(value.as_bytes()),
-        (None, _) => match cookie(headers) {
-            Some(value) => Some(value),
+    /// The visitor of a request: by the header of its own, the cookie, or a bearer token, the first that is there.
+    pub(crate) fn of_request(&self, headers: &HeaderMap, ring: &Ring) -> Result<Option<Visitor>, AuthError> {
+        let own = single(headers.get_all(VISITOR).iter().map(HeaderValue::as_bytes))?;
+        let credential = match own.map_or_else(|| single(self.cookie.values(headers)), |own| Ok(Some(own)))? {
             None if headers.contains_key(header::AUTHORIZATION) => Some(auth::bearer(headers)?.as_bytes()),
-            None => None,
-        },
-    };
-    let visitor = credential.map(|credential| Visitor::open(credential, ring, clock::seconds()));
-    Ok(visitor.transpose()?)
+            found => found,
+        };
+        let visitor = credential.map(|credential| Visitor::open(credential, ring, clock::seconds()));
+        Ok(visitor.transpose()?)
+    }
 }
 
-/// The value of the cookie.
-fn cookie(headers: &HeaderMap) -> Option<&[u8]> {
-    let mut pairs =
-        headers.get_all(header::COOKIE).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
-    pairs.find_map(|pair| {
-        let rest = pair.trim_ascii().strip_prefix(VISITOR.as_bytes())?.strip_prefix(b"=")?;
-        Some(rest.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(rest))
-    })
+/// The one credential. Two of them may be of two visitors: nobody can say whose the request is.
+fn single<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Result<Option<&'a [u8]>, VisitorError> {
+    let first = values.next();
+    if values.next().is_some() { Err(VisitorError::Unknown) } else { Ok(first) }
+}
+
+impl Cookie {
+    fn new(secure: bool) -> Self {
+        // With that prefix it must be of all paths.
+        let (prefix, path) = if secure { (OF_HOST, "/") } else { ("", PATH) };
+        Self { name: format!("{prefix}{VISITOR}"), path, secure }
+    }
+
+    fn text(&self, credential: &str, seconds: i64) -> String {
+        let Self { name, path, secure } = self;
+        let secure = if *secure { "; Secure" } else { "" };
+        format!("{name}={credential}; Path={path}; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}")
+    }
+
+    /// What a request has for it.
+    fn values<'a>(&self, headers: &'a HeaderMap) -> impl Iterator<Item = &'a [u8]> {
+        let cookies = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes);
+        cookies.flat_map(|cookies| cookies.split(|byte| *byte == b';')).filter_map(|pair| {
+            let rest = pair.trim_ascii().strip_prefix(self.name.as_bytes())?.strip_prefix(b"=")?;
+            Some(rest.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(rest))
+        })
+    }
 }
 
 /// When a visitor ends, for people and programs.
@@ -177,7 +196,7 @@ mod tests {
         for (name, value) in pairs {
             headers.append(name, HeaderValue::from_str(value).unwrap());
         }
-        of_request(&headers, &ring())
+        visitors().of_request(&headers, &ring())
     }
 
     #[test]
@@ -186,8 +205,11 @@ mod tests {
         let own = HeaderName::from_static(VISITOR);
         for (name, value) in [
             (own.clone(), credential.clone()),
-            (header::COOKIE, format!("a=b; {VISITOR}={credential}")),
-            (header::COOKIE, format!("x{VISITOR}=no; {VISITOR}=\"{credential}\"")),
+            (header::COOKIE, format!("a=b; __Host-{VISITOR}={credential}")),
+            (
+                header::COOKIE,
+                format!("x__Host-{VISITOR}=no; {VISITOR}=no; __Host-{VISITOR}=\"{credential}\""),
+            ),
             (header::AUTHORIZATION, format!("Bearer {credential}")),
         ] {
             assert_eq!(found(&[(name.clone(), &value)]).unwrap().as_ref(), Some(&visitor), "{name}");
@@ -195,19 +217,37 @@ mod tests {
         assert_eq!(found(&[(header::COOKIE, "a=b")]).unwrap(), None);
         let other = visitors().make(&ring()).unwrap().credential;
         assert!(found(&[(own.clone(), &credential), (own.clone(), &other)]).is_err());
+        // Another site of the domain has added the second, or the first.
+        for (one, two) in [(&credential, &other), (&other, &credential), (&credential, &credential)] {
+            let both = [one, two].map(|credential| format!("__Host-{VISITOR}={credential}"));
+            assert!(found(&[(header::COOKIE, &both.join("; "))]).is_err());
+            assert!(found(&[(header::COOKIE, &both[0]), (header::COOKIE, &both[1])]).is_err());
+        }
         for forged in ["", "x", &credential[1..]] {
             assert!(found(&[(own.clone(), forged)]).is_err(), "{forged}");
         }
     }
 
     #[test]
-    fn the_cookie_is_for_this_site_and_its_programs_cannot_read_it() {
+    fn the_cookie_is_for_this_host_and_its_programs_cannot_read_it() {
         let (visitors, mut headers) = (visitors(), HeaderMap::new());
         visitors.welcome(&mut headers, &visitors.make(&ring()).unwrap());
         let cookie = headers[header::SET_COOKIE].to_str().unwrap();
-        for part in ["Path=/public;", "HttpOnly", "SameSite=Strict", "Secure", "Max-Age=3"] {
+        assert!(cookie.starts_with("__Host-dexorder-visitor="), "{cookie}");
+        for part in ["; Path=/;", "HttpOnly", "SameSite=Strict", "; Secure", "Max-Age=3"] {
             assert!(cookie.contains(part), "{cookie}");
         }
+        assert!(!cookie.contains("Domain"), "{cookie}");
+        visitors.forget(&mut headers);
+        let cookie = headers[header::SET_COOKIE].to_str().unwrap();
+        assert!(cookie.starts_with("__Host-dexorder-visitor=; Path=/; Max-Age=0;"), "{cookie}");
+        assert!(cookie.ends_with("; Secure"), "{cookie}");
+    }
+
+    #[test]
+    fn without_tls_the_cookie_is_as_narrow_as_browsers_let_it_be() {
+        let cookie = Cookie::new(false).text("x", 60);
+        assert_eq!(cookie, "dexorder-visitor=x; Path=/public; Max-Age=60; HttpOnly; SameSite=Strict");
     }
 
     #[tokio::test(start_paused = true)]

@@ -15,3 +15,4 @@ mod support;
 mod tls;
 mod visitors;
 mod waking;
+mod wire;

@@ -110,6 +110,58 @@ async fn wrong_paths_methods_and_media_types_are_refused_in_the_same_form() {
 }
 
 #[tokio::test]
+async fn a_name_that_is_no_text_is_refused_in_the_same_form() {
+    let world = world("visitors: {enabled: true, tier: free, chat: {enabled: true}}").await;
+    let token = format!("Bearer {}", world.token("trader1"));
+    let headers = [MCP, &[("authorization", token.as_str())]].concat();
+    for (method, path, status) in [
+        (Method::POST, "/workspaces/%FF/mcp", 404),
+        (Method::GET, "/workspaces/%C3%28/direct/key", 404),
+        (Method::POST, "/workspaces/%FF/direct/session", 404),
+        (Method::POST, "/workspaces/..%2F..%2Fmcp/mcp", 404),
+        (Method::POST, "/workspaces/of-trader1%00/mcp", 404),
+        (Method::GET, "/v1/conversations/%FF", 400),
+        (Method::DELETE, "/v1/conversations/%FF", 400),
+        (Method::GET, "/v1/conversations/x?last=all", 400),
+    ] {
+        let answer = world.client.send(method, path, &headers, call(1).to_string()).await;
+        assert_eq!(answer.status, status, "{path}: {}", answer.text());
+        assert!(answer.json()["error"]["message"].is_string(), "{path}: {}", answer.text());
+        let foreign = [headers.as_slice(), &[("origin", "https://evil.example")]].concat();
+        let answer = world.client.send(Method::POST, path, &foreign, call(1).to_string()).await;
+        assert_eq!(answer.status, 403, "{path} from another page: {}", answer.text());
+    }
+    assert_eq!(world.cluster.count(), 0);
+}
+
+#[tokio::test]
+async fn what_is_no_authorization_is_a_bad_request_and_no_login_helps() {
+    let world = world("").await;
+    let token = world.token("trader1");
+    let good = format!("Bearer {token}");
+    for (values, status, challenge) in [
+        (&["Bearer"][..], 400, "Bearer error=\"invalid_request\""),
+        (&["Bearer "], 400, "Bearer error=\"invalid_request\""),
+        (&[good.as_str(), good.as_str()], 400, "Bearer error=\"invalid_request\""),
+        (&["Basic dHJhZGVyMTp4"], 401, "Bearer resource_metadata="),
+        (&["Bearer x"], 401, "Bearer error=\"invalid_token\""),
+    ] {
+        let mut headers = MCP.to_vec();
+        headers.extend(values.iter().map(|value| ("authorization", *value)));
+        let answer = world.client.send(Method::POST, "/mcp", &headers, call(9).to_string()).await;
+        assert_eq!((answer.status, answer.json()["id"].clone()), (status, json!(9)), "{values:?}");
+        assert!(
+            answer.header("www-authenticate").starts_with(challenge),
+            "{}",
+            answer.header("www-authenticate")
+        );
+        let reason = if status == 400 { "InvalidRequest" } else { "Unauthenticated" };
+        assert_eq!(answer.reason(), reason, "{values:?}");
+    }
+    assert_eq!(world.cluster.count(), 0);
+}
+
+#[tokio::test]
 async fn only_listed_web_pages_may_call() {
     let world = world("allowedOrigins: ['https://chat.example.com']").await;
     let _sidecar = world.running("trader1").await;

@@ -60,7 +60,7 @@ async fn the_first_request_makes_a_visitor_with_a_workspace_that_ends() {
     assert_eq!((first.status, first.reason().as_str()), (503, "WorkspaceStarting"));
     let credential = first.header("dexorder-visitor").to_owned();
     let cookie = first.header("set-cookie");
-    assert!(cookie.starts_with(&format!("dexorder-visitor={credential}; Path=/public;")), "{cookie}");
+    assert!(cookie.starts_with(&format!("__Host-dexorder-visitor={credential}; Path=/;")), "{cookie}");
     let workspaces = world.cluster.of_visitors();
     let workspace = &workspaces[0];
     assert_eq!(workspace["spec"]["tier"], "free");
@@ -70,7 +70,7 @@ async fn the_first_request_makes_a_visitor_with_a_workspace_that_ends() {
     let user = workspace["spec"]["userId"].as_str().unwrap();
     for extra in [
         ("dexorder-visitor", credential.clone()),
-        ("cookie", format!("a=b; dexorder-visitor={credential}")),
+        ("cookie", format!("a=b; __Host-dexorder-visitor={credential}")),
         ("authorization", format!("Bearer {credential}")),
     ] {
         let answer = post(&world, &[(extra.0, &extra.1), ("dexorder-session", "s")]).await;
@@ -197,7 +197,20 @@ async fn a_visitors_requests_are_limited() {
 #[tokio::test]
 async fn a_cookie_that_does_not_hold_is_taken_back() {
     let world = world(ENABLED).await;
-    let answer = post(&world, &[("cookie", "dexorder-visitor=old")]).await;
+    let answer = post(&world, &[("cookie", "__Host-dexorder-visitor=old")]).await;
     assert_eq!(answer.status, 401);
     assert!(answer.header("set-cookie").contains("Max-Age=0"));
+}
+
+#[tokio::test]
+async fn another_site_of_the_domain_makes_nobody_its_visitor() {
+    let world = world(ENABLED).await;
+    let (own, own_sidecar) = settled(&world).await;
+    let (planted, sidecar) = settled(&world).await;
+    // A cookie for the whole domain can't have the name, and beside the browser's own it is told.
+    let answer = post(&world, &[("cookie", &format!("dexorder-visitor={planted}"))]).await;
+    assert_eq!((answer.status, answer.reason().as_str()), (503, "TooManyRequests"), "a new visitor");
+    let both = format!("__Host-dexorder-visitor={planted}; __Host-dexorder-visitor={own}");
+    assert_eq!(post(&world, &[("cookie", &both)]).await.status, 401);
+    assert_eq!((sidecar.seen().len(), own_sidecar.seen().len()), (0, 0));
 }

@@ -208,6 +208,7 @@ mod tests {
 
     use super::*;
     use crate::direct::{ClientKey, random_id};
+    use crate::mutation::{CASES, change};
 
     const NOW: i64 = 1_800_000_000;
     const HERE: Context<'static> = Context { namespace: "dexorder", workspace_uid: "uid-1", user: "trader1" };
@@ -281,6 +282,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(CASES))]
+
         #[test]
         fn whatever_comes_as_an_envelope_is_refused(
             kid in "\\PC{0,50}", enc in "[A-Za-z0-9_-]{0,60}|\\PC{0,20}", ciphertext in "[A-Za-z0-9_-]{0,200}|\\PC{0,20}",
@@ -298,6 +301,35 @@ mod tests {
             let (enc, ciphertext) = (URL_SAFE_NO_PAD.encode(enc), URL_SAFE_NO_PAD.encode(ciphertext));
             let envelope = Envelope { kid: String::new(), enc, ciphertext };
             prop_assert_eq!(open(&key, &HERE, &envelope, "run-1", NOW), Err(EnvelopeError::Content));
+        }
+
+        /// On the way the name of the key alone may be changed, which only says where to look for it.
+        #[test]
+        fn an_envelope_that_was_changed_on_the_way_is_refused(change in change()) {
+            let (key, public) = keys();
+            let envelope = seal(&public, &HERE, &content(NOW + 60)).unwrap();
+            let text = serde_json::to_vec(&envelope).unwrap();
+            if let Ok(changed) = serde_json::from_slice::<Envelope>(&change.of(&text)) {
+                let same = Envelope { kid: envelope.kid.clone(), ..changed.clone() } == envelope;
+                prop_assert_eq!(open(&key, &HERE, &changed, "run-1", NOW).is_ok(), same, "{:?}", changed);
+            }
+        }
+
+        /// A client seals what it likes: it is read or refused, and what is read is of this run and ends soon.
+        #[test]
+        fn sealed_content_that_was_changed_is_within_the_rules_or_refused(change in change()) {
+            let (key, public) = keys();
+            let inside = serde_json::to_vec(&content(NOW + 60)).unwrap();
+            let (enc, ciphertext) =
+                hpke::seal(&public.bytes(Curve::X25519).unwrap(), &HERE.info(), b"", &change.of(&inside)).unwrap();
+            let (enc, ciphertext) = (URL_SAFE_NO_PAD.encode(enc), URL_SAFE_NO_PAD.encode(ciphertext));
+            let envelope = Envelope { kid: public.thumbprint(), enc, ciphertext };
+            if let Ok(read) = open(&key, &HERE, &envelope, "run-1", NOW) {
+                prop_assert_eq!(&read.run, "run-1");
+                prop_assert!(read.expires_at > NOW && read.expires_at <= NOW + MAX_LIFETIME_SECONDS);
+                prop_assert!(URL_SAFE_NO_PAD.decode(&read.nonce).is_ok_and(|nonce| nonce.len() >= 16));
+                prop_assert!(read.client_key.bytes(Curve::Ed25519).is_ok());
+            }
         }
     }
 }

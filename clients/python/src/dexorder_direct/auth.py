@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncGenerator, Collection, Generator
+from contextlib import nullcontext
 
 import httpx2
 
@@ -14,6 +15,10 @@ from dexorder_direct.session import TRIES, Workspace
 
 PATIENCE = 120.0
 """How long a workspace may take to start, in seconds. What it answers meanwhile says that nothing was begun."""
+
+Step = httpx2.Request | float
+"""A request to send, whose response is to be sent back in, or a number of seconds to wait."""
+Steps = Generator[Step, httpx2.Response | None, None]
 
 
 class DirectAuth(httpx2.Auth):
@@ -37,75 +42,99 @@ class DirectAuth(httpx2.Auth):
         if not self.workspace.is_here(request.url):
             yield request
             return
-        until = time.monotonic() + PATIENCE
-        tries = 0
-        while tries < TRIES:
-            with self._thread_lock:
-                if not self.workspace.has_token:
-                    flow = self.workspace.login()
-                    step = next(flow)
-                    while True:
-                        step.extensions = dict(request.extensions)
-                        response = yield step
+        tries = _Tries(self.workspace, request)
+        while not tries.over:
+            log_in = not self.workspace.has_token
+            with self._thread_lock if log_in else nullcontext():
+                steps, response = tries.login() if log_in else tries.call(), None
+                while (step := _next(steps, response)) is not None:
+                    if isinstance(step, float):
+                        time.sleep(step)
+                        response = None
+                        continue
+                    response = yield step
+                    if tries.reads(step, response):
                         response.read()
-                        if pause := _pause(response, until):
-                            time.sleep(pause)
-                            continue
-                        try:
-                            step = flow.send(response)
-                        except StopIteration:
-                            break
-            self.workspace.sign(request)
-            response = yield request
-            if pause := _pause(response, until):
-                time.sleep(pause)
-                continue
-            if response.status_code != 401:
-                return
-            response.read()
-            if not self.workspace.refused(response):
-                return
-            tries += 1
 
     async def async_auth_flow(self, request: httpx2.Request) -> AsyncGenerator[httpx2.Request, httpx2.Response]:
         await request.aread()
         if not self.workspace.is_here(request.url):
             yield request
             return
-        until = time.monotonic() + PATIENCE
-        tries = 0
-        while tries < TRIES:
-            async with self._lock:
-                if not self.workspace.has_token:
-                    flow = self.workspace.login()
-                    step = next(flow)
-                    while True:
-                        step.extensions = dict(request.extensions)
-                        response = yield step
+        tries = _Tries(self.workspace, request)
+        while not tries.over:
+            log_in = not self.workspace.has_token
+            async with self._lock if log_in else nullcontext():
+                steps, response = tries.login() if log_in else tries.call(), None
+                while (step := _next(steps, response)) is not None:
+                    if isinstance(step, float):
+                        await asyncio.sleep(step)
+                        response = None
+                        continue
+                    response = yield step
+                    if tries.reads(step, response):
                         await response.aread()
-                        if pause := _pause(response, until):
-                            await asyncio.sleep(pause)
-                            continue
-                        try:
-                            step = flow.send(response)
-                        except StopIteration:
-                            break
-            self.workspace.sign(request)
-            response = yield request
-            if pause := _pause(response, until):
-                await asyncio.sleep(pause)
+
+
+class _Tries:
+    """One request, signed as often as it takes: what is sent and what its answers mean. It does no I/O of its own."""
+
+    def __init__(self, workspace: Workspace, request: httpx2.Request) -> None:
+        self._workspace = workspace
+        self._request = request
+        self._until = time.monotonic() + PATIENCE
+        self._left = TRIES
+
+    @property
+    def over(self) -> bool:
+        """Whether the last response is the answer."""
+        return self._left == 0
+
+    def reads(self, step: httpx2.Request, response: httpx2.Response) -> bool:
+        """Whether a response must be read: the stream of an answer is the caller's."""
+        return step is not self._request or response.status_code == 401
+
+    def login(self) -> Steps:
+        """Get a token, unless somebody else got one meanwhile."""
+        if self._workspace.has_token:
+            return
+        flow = self._workspace.login()
+        step = next(flow)
+        while True:
+            step.extensions = dict(self._request.extensions)
+            response = yield step
+            assert response is not None
+            if pause := self._pause(response):
+                yield pause
                 continue
-            if response.status_code != 401:
+            try:
+                step = flow.send(response)
+            except StopIteration:
                 return
-            await response.aread()
-            if not self.workspace.refused(response):
-                return
-            tries += 1
+
+    def call(self) -> Steps:
+        """Send the request once."""
+        self._workspace.sign(self._request)
+        response = yield self._request
+        assert response is not None
+        if pause := self._pause(response):
+            yield pause
+        elif self._workspace.refused(response):
+            self._left -= 1
+        else:
+            self._left = 0
+
+    def _pause(self, response: httpx2.Response) -> float:
+        """How long to wait for a workspace that is starting or about to start again; nothing once patience has ended."""
+        if response.status_code != 503 or time.monotonic() >= self._until:
+            return 0.0
+        after = response.headers.get("retry-after", "")
+        return min(float(after), 5.0) if after.isdecimal() else 0.0
 
 
-def _pause(response: httpx2.Response, until: float) -> float:
-    """How long to wait for a workspace that is starting or about to start again; nothing once patience has ended."""
-    if response.status_code != 503 or time.monotonic() >= until:
-        return 0.0
-    after = response.headers.get("retry-after", "")
-    return min(float(after), 5.0) if after.isdecimal() else 0.0
+def _next(steps: Steps, response: httpx2.Response | None) -> Step | None:
+    """The next step; nothing after the last."""
+    try:
+        return steps.send(response)
+    except StopIteration:
+        return None

@@ -7,18 +7,18 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import httpx2
 import pytest
 import yaml
 
+from dexorder_direct import DirectAuth, Token
 from support import tokens
 from support.identity import GATEWAY, HEADER, OPERATOR, Signer
-from support.mcp_http import ACCEPT, headers, payload
+from support.mcp_http import ACCEPT, Mcp, headers, payload
 from support.visitors import SESSION, VISITOR, Visitor, an_address, anonymous_workspaces, workspaces_since
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    import httpx2
 
     from support.kubectl import Kubectl
     from support.users import User
@@ -52,6 +52,8 @@ class World:
     visitor: Visitor
     visited: Workspace
     principals: dict[str, dict[str, str]]
+    envelopes: dict[str, bytes]
+    """Sealed credentials that were used: of the direct workspace's user, and of another direct workspace's."""
 
     def url(self, endpoint: str) -> str:
         names = {"GATEWAY": self.gateway, "PUBLIC": self.public, "DIRECT": self.direct, "VISITED": self.visited}
@@ -70,6 +72,20 @@ def _session(http: httpx2.Client, url: str, credentials: dict[str, str]) -> str:
     return session
 
 
+def _logged_in(fund: User, workspace: Workspace, audience: str) -> tuple[dict[str, str], bytes]:
+    """What the gateway saw of a user of mode Direct: the headers of a call, and the sealed credential."""
+    url = f"{fund.gateway_url}/workspaces/{workspace.name}"
+    token = Token(tokens.of_user(fund.id, audience))
+    seen: list[httpx2.Request] = []
+    auth = DirectAuth(url, fund.id, token, [workspace.status["publicKey"]])
+    with httpx2.Client(auth=auth, trust_env=False, timeout=90, event_hooks={"request": [seen.append]}) as client:
+        Mcp(client, f"{url}/mcp", {}).tools()
+    call = next(request for request in seen if request.url.path.endswith("/mcp"))
+    envelope = next(request for request in seen if request.url.path.endswith("/direct/session"))
+    shown = {name: call.headers[name] for name in ("authorization", "dexorder-proof")}
+    return shown, envelope.content
+
+
 def _bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
@@ -79,19 +95,22 @@ def world(
     new_module_user: Callable[[], User], kubectl: Kubectl, system: Kubectl, http: httpx2.Client, gateway_url: str
 ) -> Iterator[World]:
     before = anonymous_workspaces(kubectl)
-    owner, other, shared, fund = (new_module_user() for _ in range(4))
+    owner, other, shared, fund, second_fund = (new_module_user() for _ in range(5))
     config = system.get("configmap", "dexorder-gateway")
     assert config is not None
     keys = yaml.safe_load(config["data"]["gateway.yaml"])["auth"]["issuers"][0]["jwks"]
     check = {"issuer": tokens.ISSUER, "audience": owner.endpoint, "jwks": keys}
     public = shared.make_workspace(tier="free", auth={"mode": "Public"})
-    direct = fund.make_workspace(tier="enterprise", auth={"mode": "Direct", "direct": {"oidc": check}})
+    direct, second_direct = (
+        somebody.make_workspace(tier="enterprise", auth={"mode": "Direct", "direct": {"oidc": check}})
+        for somebody in (fund, second_fund)
+    )
     owner.mcp.tools()
     other.mcp.tools()
     visitor = Visitor.come(http, gateway_url, an_address())
     visitor.mcp.tools()
     (visited,) = workspaces_since(kubectl, before)
-    for workspace in (public, direct):
+    for workspace in (public, direct, second_direct):
         workspace.wait("Ready", within=START_SECONDS)
     now = int(time.time())
     signer, stranger = Signer.of_cluster(system, GATEWAY), Signer.made_up(GATEWAY)
@@ -101,6 +120,8 @@ def world(
     stolen = _session(http, owner.endpoint, dict(owner.mcp.credentials))
     of_visitor = _session(http, visitor.endpoint, {**visiting, VISITOR: visitor.credential})
     old = {"MCP-Protocol-Version": "2025-11-25"}
+    used, envelope = _logged_in(fund, direct, owner.endpoint)
+    of_elsewhere, envelope_of_elsewhere = _logged_in(second_fund, second_direct, owner.endpoint)
     principals = {
         "nobody": {},
         "owner": _bearer(owner.token),
@@ -125,10 +146,15 @@ def world(
         "nobody with a visitor's session": {**old, "Mcp-Session-Id": of_visitor},
         "made-up anonymous session": {SESSION: "A" * 64},
         "made-up proof": {**_bearer(owner.token), "dexorder-proof": "a.b.c"},
+        "replayed request of the direct workspace": used,
+        "token of the direct workspace without a proof": {"authorization": used["authorization"]},
+        "request of another direct workspace": of_elsewhere,
+        "two tokens": {"Authorization": f"Bearer {owner.token}, Bearer {other.token}"},
     }
     yield World(
         http, gateway_url, owner, other, owner.workspace, public, direct, visitor, visited,
         {name: {**visiting, **shown} for name, shown in principals.items()},
+        {"of its user": envelope, "of another workspace's user": envelope_of_elsewhere},
     )  # fmt: skip
     for workspace in workspaces_since(kubectl, before):
         names = (f"userworkspace/{workspace.name}", f"pvc/{workspace.child}")
@@ -182,6 +208,10 @@ EXPECTED: dict[str, dict[str, int]] = {
         "made-up API key": 401,
         "forged visitor": 401,
         "made-up proof": 401,
+        "replayed request of the direct workspace": 401,
+        "token of the direct workspace without a proof": 401,
+        "request of another direct workspace": 401,
+        "two tokens": 401,
         "another user with the owner's session": 401,
         "nobody with the owner's session": 404,
     },
@@ -264,6 +294,29 @@ def test_what_is_no_envelope_gives_no_session(world: World) -> None:
             response = world.http.post(url, content=body, headers={**shown, "Content-Type": "application/json"})
             assert 400 <= response.status_code < 500, f"{name}: {response.status_code}"
             assert "token" not in response.json().get("result", {})
+
+
+@pytest.mark.parametrize(
+    ("door", "expected"),
+    [
+        ("/workspaces/DIRECT/direct/session", {401}),
+        ("/workspaces/PUBLIC/direct/session", {403}),
+        ("/workspaces/GATEWAY/direct/session", {401, 403}),
+        ("/workspaces/VISITED/direct/session", {404}),
+        ("/workspaces/DIRECT/mcp", {400}),  # it is no message, and gets no further than that
+        ("/mcp", {401}),
+    ],
+)
+def test_a_sealed_credential_that_was_used_opens_nothing(door: str, expected: set[int], world: World) -> None:
+    """Not in its own workspace, not in another, and not as a message, whoever brings it."""
+    for name in ("nobody", "replayed request of the direct workspace", "request of another direct workspace"):
+        sent = {"Content-Type": "application/json", "Accept": ACCEPT, **world.principals[name]}
+        answers = [
+            world.http.post(world.url(door), content=envelope, headers=sent) for envelope in world.envelopes.values()
+        ]
+        assert {answer.status_code for answer in answers} <= expected, f"{name}: {answers[0].text}"
+    if door == "/workspaces/DIRECT/direct/session":
+        assert answers[0].json()["error"]["data"]["reason"] == "Replayed"
 
 
 @pytest.mark.parametrize("workspace", ["gateway", "public", "direct", "visited"])

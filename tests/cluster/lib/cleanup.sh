@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Ends a cluster, whoever started it and in whatever state it was left: its processes, mounts, groups and network.
 
-COMPONENTS=(kubelet containerd local-provisioner coredns kube-proxy kube-scheduler kube-controller-manager kube-apiserver etcd)
+COMPONENTS=(kube-router kubelet containerd local-provisioner coredns kube-proxy kube-scheduler kube-controller-manager kube-apiserver etcd)
 
 # Kernel settings that the kubelet changes.
 KERNEL_SETTINGS=(vm.overcommit_memory vm.panic_on_oom kernel.panic kernel.panic_on_oops kernel.keys.root_maxkeys kernel.keys.root_maxbytes)

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, ResourceExt,
     api::{Patch, PatchParams},
+    runtime::reflector::ObjectRef,
 };
 use serde_json::json;
 use tokio::time::MissedTickBehavior;
@@ -16,6 +17,7 @@ use crate::{
     context::Context,
     execute::ExecuteError,
     identity::{self, IdentityKeys},
+    pool,
 };
 
 /// How often the Secrets are read.
@@ -56,10 +58,11 @@ impl Context {
         }
     }
 
-    /// Tells every pod that has other keys than those that are in use now.
+    /// Tells every pod of this operator that has other keys than those that are in use now.
     pub(crate) async fn publish_keys(&self) {
         let trusted = &self.settings.get().identity_keys;
-        for pod in self.stores.pods.state().into_iter().filter(|pod| has_others(pod, trusted)) {
+        let pods = self.stores.pods.state_filter(|pod| has_others(pod, trusted) && self.is_own(pod));
+        for pod in pods {
             match self.tell_keys(&pod, trusted).await {
                 Ok(()) => tokio::time::sleep(PACE).await,
                 // It is gone, or replaced by one that was made with the new keys.
@@ -69,6 +72,18 @@ impl Context {
                     return;
                 }
             }
+        }
+    }
+
+    /// Whether the pod is on a workspace or in a pool of this operator. Another operator beside it has keys of its own,
+    /// and its pods are among the watched ones.
+    fn is_own(&self, pod: &Pod) -> bool {
+        let namespace = pod.namespace().unwrap_or_default();
+        match pod.labels().get(keys::WORKSPACE_LABEL) {
+            Some(workspace) => {
+                self.stores.workspaces.get(&ObjectRef::new(workspace).within(&namespace)).is_some()
+            }
+            None => pool::free(pod) && self.desk.scope.holds(pod),
         }
     }
 

@@ -2,7 +2,9 @@
 
 mod cluster;
 mod histories;
+mod keys;
 mod looks;
 mod operator;
 mod warm;
+mod warm_histories;
 mod yard;

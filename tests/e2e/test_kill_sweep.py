@@ -1,13 +1,14 @@
-"""The operator may end between any two of its writes: the life of a workspace comes to the same end every time.
+"""The operator may end between any two of its writes: the lives of two workspaces come to the same end every time.
 
-It runs with KILL_SWEEP=1 alone: the installed operator tells the pods of the test's operator of its own keys, and a
-drain then waits until the kubelet has shown the right ones again.
+The script has stages, and in the n-th life the operator ends after the n-th write of each stage. Every stage begins
+with an operator that was started anew on the same state: so each write of the whole script is met, stage by stage.
 """
 
 from __future__ import annotations
 
 import json
-import os
+import re
+import secrets
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,112 +16,153 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from support.api import api
 from support.own_operator import OwnOperator, namespace_of_its_own, unpack
 from support.waiting import eventually
-from support.workspace import Workspace, condition, manifest
+from support.workspace import condition, manifest, tier_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    import httpx2
+
     from support.kubectl import Kubectl, Object
 
-WITHIN = 120.0
+WITHIN = 90.0
 """An operator that was killed and a machine that does much else: nothing is measured here."""
-MOST_WRITES = 40
-"""A life that needs more writes than this has gone astray."""
-AT_ONCE = 3
+MOST_WRITES = 12
+"""A stage that needs more writes than this has gone astray."""
+AT_ONCE = 4
 """Lives beside each other: most of each is waiting."""
+QUIET_LOOKS = 4
+"""So many looks without a change, and nothing more is to come."""
 FLAGS = ("--sidecar-image=", "--image-pull-policy=")
 """What an operator of one's own has in common with the installed one."""
+STAGES = ("fill", "start", "suspend", "resume", "take_over", "leave")
+PODS = 4
+"""A member of the pool, a cold start, a resume, and another member in place of the one that was taken over."""
+CLAIMS = 3
+"""Of both workspaces, and of the member that is left."""
 
 
 @dataclass(frozen=True, slots=True)
 class Life:
     """What a life came to."""
 
-    killed: bool
+    deaths: int
     states: tuple[str, ...]
     pods: int
     claims: int
 
 
-@pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The operator's program."""
-    return unpack(tmp_path_factory.mktemp("operator"))
+class Script:
+    """What happens in a life, a stage at a time, and the state that each stage comes to."""
+
+    def __init__(self, client: httpx2.Client, operator: OwnOperator, tier: str) -> None:
+        self.client, self.tier, self.operator = client, tier, operator.name
+        self.core = f"/api/v1/namespaces/{operator.name}"
+        self.workspaces = f"/apis/dexorder.io/v1alpha1/namespaces/{operator.name}/userworkspaces"
+
+    def fill(self) -> str:
+        """The warm pool has its member."""
+        eventually("the member of the pool", self.has_member, within=WITHIN)
+        self.settle()
+        return "one free member"
+
+    def start(self) -> str:
+        """A workspace that asks for something of its own starts cold."""
+        self.make("trader", template={"env": [{"name": "DESK", "value": "rates"}]})
+        return self.reached("trader", "Ready", "Ready")
+
+    def suspend(self) -> str:
+        self.change("trader", {"spec": {"operatingMode": "Suspended"}})
+        return self.reached("trader", "Suspended", "Requested")
+
+    def resume(self) -> str:
+        touch = {"annotations": {"dexorder.io/touched-at": "now"}}
+        self.change("trader", {"metadata": touch, "spec": {"operatingMode": "Auto"}})
+        return self.reached("trader", "Ready", "Ready")
+
+    def take_over(self) -> str:
+        """Another workspace takes the member over, and the pool gets another one."""
+        self.make("guest")
+        eventually("guest is ready", lambda: self.shows("guest", "Ready", "Ready"), within=WITHIN)
+        eventually("another member", self.has_member, within=WITHIN)
+        return self.reached("guest", "Ready", "Ready")
+
+    def leave(self) -> str:
+        """Both are deleted. Their volumes are kept."""
+        for name in ("trader", "guest"):
+            self.client.delete(f"{self.workspaces}/{name}").raise_for_status()
+        mine = {"labelSelector": "dexorder.io/workspace"}
+        eventually("their pods end", lambda: not self.list(f"{self.core}/pods", mine), within=WITHIN)
+        claims = self.list(f"{self.core}/persistentvolumeclaims", mine)
+        return json.dumps(sorted(without_number(claim["metadata"]["name"]) for claim in claims))
+
+    def make(self, name: str, **spec: Any) -> None:
+        made = manifest(name, name, tier=self.tier, **spec)
+        made["metadata"]["labels"] = {"dexorder.io/operator": self.operator}
+        self.client.post(self.workspaces, json=made).raise_for_status()
+
+    def change(self, name: str, patch: Object) -> None:
+        merge = {"Content-Type": "application/merge-patch+json"}
+        self.client.patch(
+            f"{self.workspaces}/{name}", content=json.dumps(patch).encode(), headers=merge
+        ).raise_for_status()
+
+    def resource(self, name: str) -> Object:
+        found: Object = self.client.get(f"{self.workspaces}/{name}").raise_for_status().json()
+        return found
+
+    def list(self, path: str, query: dict[str, str] | None = None) -> list[Object]:
+        items: list[Object] = self.client.get(path, params=query).raise_for_status().json()["items"]
+        return items
+
+    def has_member(self) -> bool:
+        """Whether the pool has one member that is ready, and nothing else."""
+        free = {"labelSelector": "dexorder.io/pool,!dexorder.io/workspace"}
+        pods = self.list(f"{self.core}/pods", free)
+        claims = self.list(f"{self.core}/persistentvolumeclaims", free)
+        ready = [pod for pod in pods if {"Ready": "True"}.items() <= conditions_of(pod).items()]
+        return len(ready) == len(pods) == len(claims) == 1
+
+    def shows(self, name: str, kind: str, reason: str) -> bool:
+        found = condition(self.resource(name), kind)
+        return found is not None and found.reason == reason
+
+    def reached(self, name: str, kind: str, reason: str) -> str:
+        """Wait until the state is reached and nothing more is written, and describe it without what differs."""
+        try:
+            eventually(f"{name} is {reason}", lambda: self.shows(name, kind, reason), within=WITHIN)
+        except AssertionError as error:
+            message = f"{error}: {self.resource(name).get('status')}"
+            raise AssertionError(message) from None
+        self.settle()
+        return described(self.resource(name))
+
+    def settle(self) -> None:
+        """Wait until nothing changes any more."""
+        seen: list[list[str]] = []
+
+        def settled() -> bool:
+            paths = (self.workspaces, f"{self.core}/pods", f"{self.core}/persistentvolumeclaims")
+            seen.append([item["metadata"]["resourceVersion"] for path in paths for item in self.list(path)])
+            return len(seen) >= QUIET_LOOKS and all(one == seen[-1] for one in seen[-QUIET_LOOKS:])
+
+        eventually("nothing changes any more", settled, within=WITHIN)
+
+    def claims(self) -> int:
+        return len(self.list(f"{self.core}/persistentvolumeclaims"))
 
 
-@pytest.fixture(scope="module")
-def flags(system: Kubectl) -> tuple[str, ...]:
-    """The installed operator's flags for sidecars."""
-    operator = system.get("deployment", "dexorder-operator")
-    assert operator is not None
-    args: list[str] = operator["spec"]["template"]["spec"]["containers"][0]["args"]
-    return tuple(arg for arg in args if arg.startswith(FLAGS))
+def conditions_of(pod: Object) -> dict[str, str]:
+    return {one["type"]: one["status"] for one in pod["status"].get("conditions", [])}
 
 
-@pytest.mark.skipif("KILL_SWEEP" not in os.environ, reason="two operators tell pods of their keys: set KILL_SWEEP=1")
-def test_an_operator_that_ends_after_any_write_leaves_nothing_behind_and_doubles_nothing(
-    program: Path, flags: tuple[str, ...], tmp_path: Path
-) -> None:
-    undisturbed = live(program, flags, tmp_path, None)
-    assert (undisturbed.pods, undisturbed.claims, undisturbed.killed) == (2, 1, False)
-    swept = list(sweep(program, flags, tmp_path))
-    assert len(swept) >= 10, f"only {len(swept)} writes in a whole life"
-    for writes, life in enumerate(swept, start=1):
-        assert life == Life(life.killed, undisturbed.states, 2, 1), f"killed after {writes} writes"
-
-
-def sweep(program: Path, flags: tuple[str, ...], folder: Path) -> Iterator[Life]:
-    """Lives in which the operator ends after 1, 2, 3 ... writes, until one is over before that."""
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        for first in range(1, MOST_WRITES, AT_ONCE):
-            at_once = range(first, first + AT_ONCE)
-            for life in pool.map(lambda writes: live(program, flags, folder, writes), at_once):
-                if not life.killed:
-                    return
-                yield life
-    pytest.fail(f"a life of more than {MOST_WRITES} writes")
-
-
-def live(program: Path, flags: tuple[str, ...], folder: Path, writes: int | None) -> Life:
-    """Make a workspace, stop it, wake it, delete it, while an operator ends after so many writes."""
-    first = () if writes is None else (f"--end-after-writes={writes}",)
-    log = folder / f"operator-{writes}.log"
-    with namespace_of_its_own("kill-sweep") as kubectl, OwnOperator(program, kubectl, flags, log, first) as operator:
-        uids = Uids(kubectl, folder / f"pods-{writes}")
-        workspace = Workspace(kubectl, "trader", "trader")
-        made = manifest("trader", "trader")
-        made["metadata"]["labels"] = {"dexorder.io/operator": operator.name}
-        kubectl.apply(made)
-        with uids:
-            states = [reached(workspace, "Ready", "Ready")]
-            workspace.change(operatingMode="Suspended")
-            states.append(reached(workspace, "Suspended", "Requested"))
-            workspace.change(operatingMode="Auto")
-            kubectl.run("annotate", "uws", "trader", "dexorder.io/touched-at=now")
-            states.append(reached(workspace, "Ready", "Ready"))
-            kubectl.run("delete", "uws", "trader", "--wait=false")
-            eventually("the pod ends", lambda: workspace.pod is None, within=WITHIN)
-            assert kubectl.list("uws") == []
-            claims = kubectl.list("pvc")
-        assert [claim["metadata"]["name"] for claim in claims] == [workspace.child], "the volume is kept"
-        killed = operator.starts > 1
-    return Life(killed, tuple(states), uids.count(), len(claims))
-
-
-def reached(workspace: Workspace, kind: str, reason: str) -> str:
-    """Wait until the state is reached and nothing more is written, and describe it without what differs by nature."""
-    workspace.wait_reason(kind, reason, within=WITHIN)
-    seen: list[Object] = []
-
-    def settled() -> bool:
-        seen.append(workspace.resource)
-        return len(seen) > 5 and all(one == seen[-1] for one in seen[-5:])
-
-    eventually(f"{kind} has settled", settled, within=WITHIN)
-    return described(seen[-1])
+def without_number(name: str) -> str:
+    """A member that was left half made has its number used for as long as it takes to clear it away."""
+    return re.sub(r"^(pool-.*)-\d+$", r"\1-N", name)
 
 
 def described(resource: Object) -> str:
@@ -135,7 +177,8 @@ def described(resource: Object) -> str:
     assert saved is None or saved.status in {"True", "Unknown"}
     told["start"] = status.get("start", {}).get("kind")
     told |= {key: key in status for key in ("endpoint", "podUID", "claimName", "idleDeadlineTime", "readyTime")}
-    told |= {key: status.get(key) for key in ("podName", "claimName", "restarts", "suspendReason", "observedTouch")}
+    told |= {key: status.get(key) for key in ("restarts", "suspendReason", "observedTouch")}
+    told |= {key: without_number(status.get(key, "")) for key in ("podName", "claimName")}
     return json.dumps(told, sort_keys=True)
 
 
@@ -159,3 +202,65 @@ class Uids:
 
     def count(self) -> int:
         return len(set(self.path.read_text().split()))
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """What all lives have in common."""
+
+    program: Path
+    flags: tuple[str, ...]
+    client: httpx2.Client
+    tier: str
+    folder: Path
+
+    def live(self, writes: int) -> Life:
+        """Play the script with an operator that ends after so many writes of each stage."""
+        log = self.folder / f"operator-{writes}.log"
+        with (
+            namespace_of_its_own("kill-sweep") as kubectl,
+            OwnOperator(self.program, kubectl, self.flags, log) as operator,
+        ):
+            script, states = Script(self.client, operator, self.tier), list[str]()
+            uids = Uids(kubectl, self.folder / f"pods-{writes}")
+            with uids:
+                for stage in STAGES:
+                    operator.start(f"--end-after-writes={writes}")
+                    states.append(getattr(script, stage)())
+                claims = script.claims()
+            return Life(operator.deaths, tuple(states), uids.count(), claims)
+
+
+@pytest.fixture
+def sweep(system: Kubectl, kubectl: Kubectl, tmp_path: Path) -> Iterator[Sweep]:
+    """The program of the installed operator with its flags, and a tier with a pool of one."""
+    operator, standard = system.get("deployment", "dexorder-operator"), kubectl.get("workspacetier", "standard")
+    assert operator is not None
+    assert standard is not None
+    args: list[str] = operator["spec"]["template"]["spec"]["containers"][0]["args"]
+    flags = tuple(arg for arg in args if arg.startswith(FLAGS))
+    tier = f"sweep-{secrets.token_hex(3)}"
+    small = {"requests": {"cpu": "10m", "memory": "64Mi"}}
+    kubectl.apply(tier_manifest(tier, image=standard["spec"]["image"], resources=small, warmPool={"size": 1}))
+    try:
+        with api(kubectl) as client:
+            yield Sweep(unpack(tmp_path), flags, client, tier, tmp_path)
+    finally:
+        kubectl.run("delete", "workspacetier", tier, "--ignore-not-found")
+
+
+def test_an_operator_that_ends_after_any_write_leaves_nothing_behind_and_doubles_nothing(sweep: Sweep) -> None:
+    lives = dict[int, Life]()
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        while all(life.deaths > 0 for life in lives.values()):
+            first = len(lives) + 1
+            assert first <= MOST_WRITES, f"a stage of more than {MOST_WRITES} writes"
+            at_once = range(first, first + AT_ONCE)
+            lives |= zip(at_once, pool.map(sweep.live, at_once), strict=True)
+    undisturbed = next(life for life in lives.values() if life.deaths == 0)
+    assert (undisturbed.pods, undisturbed.claims) == (PODS, CLAIMS)
+    for writes, life in lives.items():
+        expected = Life(life.deaths, undisturbed.states, PODS, CLAIMS)
+        assert life == expected, f"killed after {writes} writes of each stage"
+    print(f"killed {[life.deaths for life in lives.values()]} times after so many writes of a stage")
+    assert sum(life.deaths for life in lives.values()) >= 20, "the script has more writes than that"

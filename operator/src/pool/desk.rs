@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use dexorder_crds::keys;
+use kube::{Resource, ResourceExt};
 use tokio::{sync::Notify, time::Instant};
 
 /// Whoever has spoken for a member has taken it, or failed to, after this time.
@@ -19,6 +21,13 @@ pub struct Scope {
     pub namespace: Option<String>,
     /// Name of the operator, if it has one.
     pub operator: Option<String>,
+}
+
+impl Scope {
+    /// Whether a member with these labels is one of those, wherever it is.
+    pub fn holds<K: Resource>(&self, member: &K) -> bool {
+        member.labels().get(keys::OPERATOR_LABEL) == self.operator.as_ref()
+    }
 }
 
 /// The desk at which members are given away.

@@ -347,7 +347,29 @@ impl Yard {
 
     pub(super) async fn tend(&mut self) {
         self.sync();
+        self.tend_as_seen().await;
+    }
+
+    /// The keeper looks at what the watches have shown until now.
+    pub(super) async fn tend_as_seen(&mut self) {
         self.keeper.look().await;
+    }
+
+    /// A user goes: the workspace is deleted, and the garbage collector ends its pod.
+    pub(super) fn goes(&mut self, name: &str) {
+        let mut world = lock(&self.world);
+        let uid = world.object("userworkspaces", name)["metadata"]["uid"].clone();
+        if uid.is_null() {
+            return;
+        }
+        world.remove("userworkspaces", name);
+        for pod in world.names("pods") {
+            let mut pod = world.object("pods", &pod);
+            if pod["metadata"]["ownerReferences"][0]["uid"] == uid {
+                pod["metadata"]["deletionTimestamp"] = json!(self.context.clock.now().to_string());
+                world.put("pods", pod);
+            }
+        }
     }
 
     /// A user comes: a workspace of that name.

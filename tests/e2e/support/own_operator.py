@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import os
+import queue
 import secrets
+import signal
 import subprocess
 import tarfile
 import threading
@@ -70,9 +72,11 @@ class OwnOperator:
     flags: tuple[str, ...]
     """Flags of every operator."""
     log: Path
-    first_flags: tuple[str, ...] = ()
-    """Flags of the first one alone."""
     starts: int = 0
+    deaths: int = 0
+    """How often it ended at once, as `--end-after-writes` has it do."""
+    _flags: tuple[str, ...] = ()
+    _next_flags: queue.SimpleQueue[tuple[str, ...]] = field(default_factory=queue.SimpleQueue)
     _process: subprocess.Popen[bytes] | None = None
     _stopping: threading.Event = field(default_factory=threading.Event)
     _keeper: threading.Thread | None = None
@@ -84,35 +88,52 @@ class OwnOperator:
 
     def __enter__(self) -> OwnOperator:
         self._keeper = threading.Thread(target=self._keep, daemon=True)
-        self._keeper.start()
-        eventually("the operator's first start", lambda: self.starts > 0, within=10)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stopping.set()
         if self._process is not None:
             self._process.terminate()
-        if self._keeper is not None:
+        if self._keeper is not None and self._keeper.is_alive():
             self._keeper.join(timeout=30)
+
+    def start(self, *flags: str) -> None:
+        """Start it, or end it in good order and start it anew; it has these flags until it ends by itself."""
+        before, self._flags = self.starts, ()
+        self._next_flags.put(flags)
+        if self._keeper is not None and not self._keeper.is_alive():
+            self._keeper.start()
+
+        def begun() -> bool:
+            # One that was started in between has not got them.
+            if self._process is not None and self._flags != flags:
+                self._process.terminate()
+            return self.starts > before and self._flags == flags
+
+        eventually("the operator's start", begun, within=30, every=0.05)
 
     def _keep(self) -> None:
         environment = {key: value for key, value in os.environ.items() if key in {"KUBECONFIG", "PATH", "HOME"}}
         with self.log.open("ab") as log:
             while not self._stopping.is_set():
+                flags = () if self._next_flags.empty() else self._next_flags.get()
                 command = [
                     str(self.program),
                     f"--namespace={self.name}",
                     f"--operator-name={self.name}",
                     f"--pod-namespace={self.name}",
+                    f"--pool-namespace={self.name}",
                     f"--pod-name={self.name}",
                     "--listen=127.0.0.1:0",
                     *self.flags,
-                    *(self.first_flags if self.starts == 0 else ()),
+                    *flags,
                 ]
+                self._flags = flags
                 self._process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
                 self.starts += 1
                 if self._stopping.is_set():
                     self._process.terminate()
-                self._process.wait()
+                if self._process.wait() == -signal.SIGABRT:
+                    self.deaths += 1
                 # An operator that can't start at all must not fill the log.
                 self._stopping.wait(0.2)

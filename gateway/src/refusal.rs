@@ -68,7 +68,7 @@ pub(crate) enum Refusal {
     #[error("the workspace is stopped: a request wakes it, listening does not")]
     NotAwake,
     #[error("the workspace did not come up in time and this request was not begun: {state}: {message}")]
-    Late { state: String, message: String },
+    Late { state: String, message: String, seconds: u16 },
     #[error("{0}")]
     Api(ApiError),
     #[error("the workspace does not accept this gateway's word for its user yet: try again")]
@@ -168,9 +168,8 @@ impl Refusal {
     /// Seconds after which it may be worth a new try, if time alone can help.
     const fn retry_after(&self) -> Option<u16> {
         match self {
-            Self::TooMany { seconds, .. } => Some(*seconds),
+            Self::TooMany { seconds, .. } | Self::Late { seconds, .. } => Some(*seconds),
             Self::Auth(AuthError::Token(TokenError::KeysUnavailable))
-            | Self::Late { .. }
             | Self::Api(ApiError::Unavailable(_)) => Some(2),
             Self::IdentityRefused | Self::Signing => Some(1),
             Self::NotAwake | Self::VisitorsFull => Some(30),

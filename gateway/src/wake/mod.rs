@@ -26,6 +26,12 @@ use flights::Flights;
 /// How often a write is tried while the API server is not available.
 const WRITE_TRIES: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// A request whose workspace is about to come up is worth another try after so many seconds.
+const SOON: u16 = 2;
+/// However long the line of starts is, another try is worth while after so many seconds.
+const LATE: u16 = 60;
+/// What a line of starts gets through at least, on nodes that are not too small for it.
+const STARTS_A_SECOND: i32 = 4;
 
 /// What a request wants of a workspace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,9 +203,17 @@ impl Inner {
         if let Some(problem) = self.workspaces.health().problem() {
             return Refusal::Api(ApiError::Unavailable(problem.to_owned()));
         }
-        let (state, message) = doing(self.workspaces.current(target).as_deref());
-        Refusal::Late { state, message }
+        let workspace = self.workspaces.current(target);
+        let (state, message) = doing(workspace.as_deref());
+        Refusal::Late { state, message, seconds: workspace.as_deref().map_or(SOON, try_again) }
     }
+}
+
+/// Seconds after which a new try is worth while: who is far back in the line of starts need not come as often.
+fn try_again(workspace: &Workspace) -> u16 {
+    let queued = workspace.ready.as_ref().is_some_and(|ready| ready.reason == ready::QUEUED);
+    let place = workspace.queue_position.filter(|_| queued).unwrap_or(0);
+    u16::try_from(place / STARTS_A_SECOND).unwrap_or(u16::MAX).clamp(SOON, LATE)
 }
 
 /// What a workspace that is waited for is doing: reason and message of the condition that says best why it is not there
@@ -246,6 +260,17 @@ mod tests {
 
     use super::*;
     use crate::workspaces::testing::{state, workspace};
+
+    #[test]
+    fn who_is_far_back_in_the_line_is_told_to_come_later() {
+        let queued = |place| Workspace {
+            ready: Some(state(false, ready::QUEUED)),
+            queue_position: Some(place),
+            ..workspace("w", "u")
+        };
+        assert_eq!([1, 40, 10_000].map(|place| try_again(&queued(place))), [2, 10, 60]);
+        assert_eq!(try_again(&Workspace { ready: Some(state(false, ready::STARTING)), ..queued(40) }), 2);
+    }
 
     #[test]
     fn a_late_answer_names_what_it_waits_for() {

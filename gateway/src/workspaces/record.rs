@@ -28,6 +28,8 @@ pub(crate) struct Workspace {
     pub(crate) accepted: Option<State>,
     pub(crate) storage: Option<State>,
     pub(crate) ready: Option<State>,
+    /// Its place in the line of starts.
+    pub(crate) queue_position: Option<i32>,
     pub(crate) pod_uid: Option<String>,
     pub(crate) endpoint: Option<Endpoint>,
 }
@@ -72,6 +74,7 @@ impl Workspace {
             storage: condition(ConditionType::StorageReady),
             ready: condition(ConditionType::Ready),
             observed_touch: status.observed_touch,
+            queue_position: status.queue_position,
             pod_uid: status.pod_uid,
             endpoint: status.endpoint.as_deref().and_then(Endpoint::parse),
         })

@@ -24,6 +24,7 @@ pub(crate) fn workspace(name: &str, user: &str) -> Workspace {
         accepted: Some(state(true, accepted::ACCEPTED)),
         storage: None,
         ready: None,
+        queue_position: None,
         pod_uid: None,
         endpoint: None,
     }

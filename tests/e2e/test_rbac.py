@@ -1,8 +1,7 @@
-"""What each identity may do at the API server, what it must not, and what the admission policies refuse besides."""
+"""What each identity may do at the API server, what it must not, and what the gateway's admission policy refuses."""
 
 from __future__ import annotations
 
-import copy
 import secrets
 from typing import TYPE_CHECKING
 
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     import httpx2
 
     from support.kubectl import Kubectl, Object
-    from support.users import User
 
 OPERATOR = Identity.of_account("dexorder-operator")
 GATEWAY = Identity.of_account("dexorder-gateway")
@@ -35,7 +33,7 @@ MAY = {
         "get,list,watch workspacetiers.dexorder.io",
         "patch userworkspaces.dexorder.io/status in dexorder",
         "get,list,watch,create,patch,delete pods in dexorder",
-        "get,list,watch,create,patch persistentvolumeclaims in dexorder",
+        "get,list,watch,create,patch,delete persistentvolumeclaims in dexorder",
         "create,patch events.events.k8s.io in dexorder",
         "create leases.coordination.k8s.io in dexorder-system",
         "get,update leases.coordination.k8s.io in dexorder-system named dexorder-operator",
@@ -144,12 +142,9 @@ def test_the_gateway_may_do_nothing_but_read_make_and_touch_workspaces(client: h
     assert rules_of(GATEWAY, SYSTEM_NAMESPACE, client) == set()
 
 
-# The admission policies.
+# The admission policy of the gateway.
 
 WORKSPACES = f"/apis/dexorder.io/v1alpha1/namespaces/{WORKSPACE_NAMESPACE}/userworkspaces"
-PODS = f"/api/v1/namespaces/{WORKSPACE_NAMESPACE}/pods"
-CLAIMS = f"/api/v1/namespaces/{WORKSPACE_NAMESPACE}/persistentvolumeclaims"
-SECRETS = f"/api/v1/namespaces/{SYSTEM_NAMESPACE}/secrets"
 ANONYMOUS = {"dexorder.io/anonymous": "true"}
 DIRECT = {"mode": "Direct", "direct": {"credentialsSecretRef": {"name": "users"}}}
 OWNER = {"apiVersion": "v1", "kind": "ConfigMap", "name": "a", "uid": "b"}
@@ -250,146 +245,3 @@ def test_the_gateway_changes_nothing_else(patch: Object, told: str, stopped: str
 def test_the_policies_bind_nobody_else(stopped: str, client: httpx2.Client) -> None:
     assert try_as(PERSON, client, "POST", WORKSPACES, workspace(template={"image": "localhost/mine:1"})) == ""
     assert try_as(PERSON, client, "PATCH", stopped, {"spec": {"auth": {"mode": "Gateway", "direct": None}}}) == ""
-
-
-@pytest.mark.parametrize("name", ["dexorder-gateway-signing-key", "dexorder-operator-signing-key"])
-def test_the_operator_makes_the_secrets_of_the_signing_keys(name: str, client: httpx2.Client) -> None:
-    refusal = try_as(OPERATOR, client, "POST", SECRETS, {"metadata": {"name": name}})
-    assert refusal == "" or refusal.startswith("AlreadyExists")
-
-
-def test_the_operator_makes_no_other_secret(client: httpx2.Client) -> None:
-    metadata = {"name": "token", "annotations": {"kubernetes.io/service-account.name": "dexorder-gateway"}}
-    made = {"metadata": metadata, "type": "kubernetes.io/service-account-token"}
-    refusal = try_as(OPERATOR, client, "POST", SECRETS, made)
-    assert "no Secrets but those of the two signing keys" in refusal
-
-
-@pytest.fixture(scope="module")
-def pod(settled_user: User) -> Object:
-    """The manifest of a workspace's pod as the operator made it, under another name."""
-    made = settled_user.workspace.pod
-    assert made is not None
-    metadata = {"name": "rbac-nobody", "labels": made["metadata"]["labels"]}
-    spec = {key: value for key, value in made["spec"].items() if key not in {"nodeName", "priority"}}
-    return {"metadata": metadata, "spec": spec}
-
-
-def test_the_operator_makes_a_workspaces_pod(pod: Object, client: httpx2.Client) -> None:
-    assert try_as(OPERATOR, client, "POST", PODS, pod) == ""
-
-
-def changed(pod: Object, change: str) -> Object:
-    """The pod with one thing that no workspace's pod has."""
-    pod = copy.deepcopy(pod)
-    spec, container = pod["spec"], pod["spec"]["containers"][0]
-    match change:
-        case "another application's label":
-            pod["metadata"]["labels"]["app.kubernetes.io/name"] = "database"
-        case "a service account's token":
-            spec["automountServiceAccountToken"] = True
-        case "another service account":
-            spec["serviceAccountName"] = "privileged"
-        case "a token in a volume":
-            token = {"serviceAccountToken": {"path": "token"}}
-            spec["volumes"].append({"name": "token", "projected": {"sources": [token]}})
-        case "the node's files":
-            spec["volumes"].append({"name": "node", "hostPath": {"path": "/"}})
-        case "the node's network":
-            spec["hostNetwork"] = True
-        case "privileges":
-            container["securityContext"]["allowPrivilegeEscalation"] = True
-        case "a capability":
-            container["securityContext"]["capabilities"]["add"] = ["NET_BIND_SERVICE"]
-        case _:
-            raise AssertionError(change)
-    return pod
-
-
-@pytest.mark.parametrize(
-    ("change", "told"),
-    [
-        ("another application's label", "only pods and claims with the label"),
-        ("a service account's token", "no pods with a service account's token"),
-        ("another service account", "no pods with a service account's token"),
-        ("a token in a volume", "no pods with a service account's token"),
-        ("the node's files", "no pods with a service account's token"),
-        ("the node's network", "no pods with a service account's token"),
-        ("privileges", "no containers with privileges"),
-        ("a capability", "no containers with privileges"),
-    ],
-)
-def test_the_operator_makes_no_other_pod(change: str, told: str, pod: Object, client: httpx2.Client) -> None:
-    # In a namespace without a pod security standard the policy alone stands in the way.
-    path = PODS.replace(WORKSPACE_NAMESPACE, SYSTEM_NAMESPACE)
-    refusal = try_as(OPERATOR, client, "POST", path, changed(pod, change))
-    if change == "another service account":
-        assert refusal.startswith("Forbidden: ")
-    else:
-        assert told in refusal
-
-
-def test_the_operator_deletes_only_what_is_a_workspaces(system: Kubectl, client: httpx2.Client) -> None:
-    pods = system.list("pods", "--selector=app.kubernetes.io/name=dexorder-gateway")
-    path = f"/api/v1/namespaces/{SYSTEM_NAMESPACE}/pods/{pods[0]['metadata']['name']}"
-    assert "only pods and claims with the label" in try_as(OPERATOR, client, "DELETE", path)
-
-
-@pytest.fixture(scope="module")
-def running(settled_user: User) -> str:
-    """The path of a running workspace's pod."""
-    return f"{PODS}/{settled_user.workspace.child}"
-
-
-def test_the_operator_tells_a_running_pod_of_other_keys(running: str, client: httpx2.Client) -> None:
-    patch = {"metadata": {"annotations": {"dexorder.io/identity-keys": "{}"}}}
-    assert try_as(OPERATOR, client, "PATCH", running, patch) == ""
-
-
-@pytest.mark.parametrize(
-    "patch",
-    [
-        {"metadata": {"annotations": {"dexorder.io/template-hash": "0"}}},
-        {"metadata": {"annotations": {"dexorder.io/template-hash": None}}},
-        {"metadata": {"annotations": {"example.com/desk": "rates"}}},
-        {"metadata": {"labels": {"dexorder.io/egress": "Any"}}},
-        {"metadata": {"ownerReferences": None}},
-        {"metadata": {"finalizers": ["example.com/stay"]}},
-        {"spec": {"activeDeadlineSeconds": 1}},
-    ],
-    ids=str,
-)
-def test_the_operator_changes_nothing_else_of_a_pod(patch: Object, running: str, client: httpx2.Client) -> None:
-    assert "the annotation dexorder.io/identity-keys alone" in try_as(OPERATOR, client, "PATCH", running, patch)
-
-
-def test_the_operator_deletes_the_workspaces_of_visitors_and_no_other(kubectl: Kubectl, client: httpx2.Client) -> None:
-    name = f"rbac-{secrets.token_hex(4)}"
-    cases = {
-        "visitor": (visitor(userId=f"anonymous:{name}"), ANONYMOUS, ""),
-        "label": (visitor(userId=name), ANONYMOUS, "no workspaces but those of anonymous visitors"),
-        "user": (visitor(userId=f"anonymous:{name}"), {}, "no workspaces but those of anonymous visitors"),
-    }
-    made = []
-    try:
-        for case, (workspace, labels, told) in cases.items():
-            workspace["metadata"] = {"name": f"{name}-{case}", "labels": labels}
-            workspace["spec"]["operatingMode"] = "Suspended"
-            client.post(WORKSPACES, json=workspace).raise_for_status()
-            made.append(f"uws/{name}-{case}")
-            refusal = try_as(OPERATOR, client, "DELETE", f"{WORKSPACES}/{name}-{case}")
-            assert told in refusal if told else refusal == ""
-    finally:
-        kubectl.run("delete", "--ignore-not-found", "--wait=false", *made)
-
-
-def test_the_operator_takes_over_no_foreign_claim(kubectl: Kubectl, client: httpx2.Client) -> None:
-    name = f"rbac-{secrets.token_hex(4)}"
-    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
-    client.post(CLAIMS, json={"metadata": {"name": name}, "spec": spec}).raise_for_status()
-    try:
-        patch = {"metadata": {"labels": {"app.kubernetes.io/name": "dexorder-workspace"}}}
-        assert "may not take over" in try_as(OPERATOR, client, "PATCH", f"{CLAIMS}/{name}", patch)
-        assert "only pods and claims with the label" in try_as(OPERATOR, client, "DELETE", f"{CLAIMS}/{name}")
-    finally:
-        kubectl.run("delete", "pvc", name, "--ignore-not-found", "--wait=false")

@@ -6,7 +6,6 @@ use std::{
 };
 
 use dexorder_crds::{UserWorkspace, WorkspaceTier};
-use futures::channel::mpsc::UnboundedSender;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::{
     Client,
@@ -46,7 +45,7 @@ pub struct Context {
     /// When the process ends, in a test.
     pub ending: Ending,
     /// Whose turn has come.
-    pub turns: UnboundedSender<ObjectRef<UserWorkspace>>,
+    pub turns: tokio::sync::mpsc::Sender<ObjectRef<UserWorkspace>>,
 }
 
 /// A value that may be replaced while it is read.

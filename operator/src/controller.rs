@@ -33,6 +33,8 @@ use crate::{
 const CONCURRENCY: u16 = 64;
 /// Changes that come within this time lead to one look.
 const DEBOUNCE: Duration = Duration::from_millis(5);
+/// How many whose turn has come may wait to be looked at. Whoever finds no room looks by itself within a minute.
+const MOST_TURNS: usize = 1024;
 /// How often what is remembered of deleted workspaces is thrown away.
 const TIDY: Duration = Duration::from_mins(5);
 /// How often deleted workspaces are taken out of the line of starts.
@@ -74,7 +76,8 @@ pub async fn run(
     let tiers = watch(Api::<WorkspaceTier>::all(client.clone()), watcher::Config::default(), trim);
     let pods = watch(api::<Pod>(&client, namespace), of_workspaces(), trim_pod);
     let claims = watch(api::<PersistentVolumeClaim>(&client, namespace), of_workspaces(), trim_claim);
-    let (turns, turn_has_come) = futures::channel::mpsc::unbounded();
+    let (turns, mut turn_has_come) = tokio::sync::mpsc::channel(MOST_TURNS);
+    let turn_has_come = futures::stream::poll_fn(move |context| turn_has_come.poll_recv(context));
 
     let reporter = Reporter { controller: keys::MANAGED_BY.to_owned(), instance: Some(parts.instance) };
     let context = Arc::new(Context {

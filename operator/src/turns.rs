@@ -69,8 +69,9 @@ impl Context {
     /// Has the workspaces looked at whose turn has come; the one that is being looked at needs no call.
     fn call_up(&self, admitted: &[Place], present: Option<&str>) {
         for place in admitted.iter().filter(|place| present != Some(place.uid.as_str())) {
-            // Fails only when the controller has ended.
-            let _ = self.turns.unbounded_send(object(place));
+            if let Err(error) = self.turns.try_send(object(place)) {
+                tracing::debug!(%error, workspace = %place.name, "not called up: it looks by itself");
+            }
         }
     }
 }

@@ -4,7 +4,6 @@ use std::{sync::Arc, time::Duration};
 
 use dexorder_crds::{UserWorkspace, WorkspaceTier};
 use dexorder_protocol::SigningKey;
-use futures::channel::mpsc::{UnboundedReceiver, unbounded};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::{
     Client,
@@ -18,6 +17,7 @@ use kube::{
         watcher,
     },
 };
+use tokio::sync::mpsc::{Receiver, channel};
 use tower::{service_fn, util::BoxCloneSyncService};
 
 use super::cluster::Cluster;
@@ -52,7 +52,7 @@ pub(super) struct Operator {
 }
 
 /// Whom the line of starts calls up.
-pub(super) type Turns = UnboundedReceiver<ObjectRef<UserWorkspace>>;
+pub(super) type Turns = Receiver<ObjectRef<UserWorkspace>>;
 
 /// What an operator knows at its start.
 pub(super) fn context(
@@ -62,7 +62,7 @@ pub(super) fn context(
     stores: Stores,
     clock: Clock,
 ) -> (Arc<Context>, Turns) {
-    let (turns, turn_has_come) = unbounded();
+    let (turns, turn_has_come) = channel(10);
     let reporter = Reporter { controller: "test".to_owned(), instance: None };
     let context = Context {
         recorder: Recorder::new(client.clone(), reporter),

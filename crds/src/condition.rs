@@ -149,6 +149,9 @@ pub mod saved {
     pub const SAVED: &str = "Saved";
     /// The last drain could not save; the message says what happened. What was acknowledged before is on the volume.
     pub const SAVE_FAILED: &str = "SaveFailed";
-    /// The outcome of the drain is not known; acknowledged changes are on the volume.
+    /// The sidecar did not drain at the last stop; acknowledged changes are on the volume.
     pub const NOT_DRAINED: &str = "NotDrained";
+    /// Nobody knows what became of the drain: the operator was started anew during the stop, or the pod ended by itself.
+    /// Acknowledged changes are on the volume.
+    pub const OUTCOME_UNKNOWN: &str = "OutcomeUnknown";
 }

@@ -111,4 +111,7 @@ pub struct StartPhases {
     /// The agent gave its first answer, by the sidecar's clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_ready_time: Option<MicroTime>,
+    /// The first request was answered, by the sidecar's clock. Written with what is written next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_answer_time: Option<MicroTime>,
 }

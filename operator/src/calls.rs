@@ -7,7 +7,7 @@ use kube::ResourceExt;
 
 use crate::{
     context::Context,
-    plan::{Drain, Memory, Note, Seen},
+    plan::{Answered, Drain, Memory, Note, Seen},
 };
 
 impl Context {
@@ -128,6 +128,12 @@ impl Context {
         }
         self.publish(workspace, Note { warning: true, reason: "IdleStopAnnounced", message }).await;
         self.remember(workspace, pod_uid, |memory| memory.announced = Some(deadline));
+    }
+
+    /// Counts the first answer after a start, once.
+    pub(crate) fn count_answer(&self, workspace: &UserWorkspace, answered: Answered) {
+        self.metrics.answered(&workspace.spec.tier, answered);
+        self.notebook.update(&workspace.uid().unwrap_or_default(), |page| page.memory.told_answer = true);
     }
 
     /// Notes something about a pod of the workspace. What was known of another pod is forgotten.

@@ -11,7 +11,7 @@ use prometheus_client::{
 use dexorder_crds::StartPhases;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
-use crate::plan::Started;
+use crate::plan::{Answered, Started};
 
 /// Labels of a write to the API server.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -132,6 +132,12 @@ impl Metrics {
         }
     }
 
+    /// Counts the first answer after a start, as the last of its phases.
+    pub fn answered(&self, tier: &str, answered: Answered) {
+        let labels = PhaseLabels { kind: answered.kind.as_str(), phase: "answer", tier: tier.to_owned() };
+        self.phases.get_or_create(&labels).observe(answered.took.as_secs_f64());
+    }
+
     /// Tells how many start and how many wait.
     pub fn line(&self, starting: usize, waiting: usize) {
         for (state, count) in [("starting", starting), ("waiting", waiting)] {
@@ -183,6 +189,8 @@ fn phases_of(phases: &StartPhases) -> Vec<(&'static str, f64)> {
         pulled_time,
         sidecar_ready_time,
         agent_ready_time,
+        // It may come later than the others.
+        first_answer_time: _,
     } = phases;
     let Some(request) = request_time else {
         return Vec::new();

@@ -99,7 +99,8 @@ async fn look(workspace: &UserWorkspace, context: &Context) -> Result<Requeue, R
             return Ok(Requeue::requeue(STALE));
         };
         context.settle_doubt(&current).await?;
-        let (Plan { first, status, then, notes, started, line, next }, now) = make_plan(&current, context);
+        let (Plan { first, status, then, notes, started, answered, line, next }, now) =
+            make_plan(&current, context);
         let mut learnt = Learnt::Nothing;
         for action in first {
             learnt = perform(&current, context, action).await?.max(learnt);
@@ -119,6 +120,9 @@ async fn look(workspace: &UserWorkspace, context: &Context) -> Result<Requeue, R
         if let Some(started) = started.filter(|_| status.is_some()) {
             context.metrics.started(&current.spec.tier, &started);
             tracing::info!(workspace = %current.name_any(), kind = started.kind.as_str(), took = ?started.took, "ready");
+        }
+        if let Some(answered) = answered {
+            context.count_answer(&current, answered);
         }
         last = next;
         if learnt == Learnt::Nothing {

@@ -265,6 +265,7 @@ impl Sidecars {
             start_time: report.start_time - skew,
             last_activity_time: report.last_activity_time - skew,
             agent_ready_time: report.agent_ready_time.map(|time| time - skew),
+            first_answer_time: report.first_answer_time.map(|time| time - skew),
             ..report
         }
     }

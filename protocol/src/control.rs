@@ -34,6 +34,9 @@ pub struct Report {
     /// When the agent first answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_ready_time: Option<Timestamp>,
+    /// When the agent's answer to a request was first passed on to a client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_answer_time: Option<Timestamp>,
     /// Whether new requests are refused.
     pub draining: bool,
     /// Commit of the repository after the last save.

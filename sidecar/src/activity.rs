@@ -21,12 +21,14 @@ pub(crate) struct Activity {
     pub(crate) open_streams: u32,
     /// When a call last began, ended or carried something.
     pub(crate) last: Timestamp,
+    /// When a call was first answered by the agent.
+    pub(crate) first_answer: Option<Timestamp>,
 }
 
 impl Activity {
     /// Nothing has happened since `start`.
     pub(crate) const fn new(start: Timestamp) -> Self {
-        Self { in_flight: 0, open_streams: 0, last: start }
+        Self { in_flight: 0, open_streams: 0, last: start, first_answer: None }
     }
 
     /// A request begins.
@@ -51,6 +53,13 @@ impl Activity {
         }
     }
 
+    /// The agent has answered a request.
+    pub(crate) fn answer(&mut self, kind: Kind, now: Timestamp) {
+        if kind == Kind::Call {
+            self.first_answer.get_or_insert(now);
+        }
+    }
+
     /// Something passed. A clock that was set back never makes the workspace look more idle than it is.
     pub(crate) fn touch(&mut self, kind: Kind, now: Timestamp) {
         if kind == Kind::Call {
@@ -71,10 +80,10 @@ mod tests {
     fn a_call_counts_from_its_begin_to_its_end() {
         let mut activity = Activity::new(at(100));
         activity.begin(Kind::Call, at(110));
-        assert_eq!(activity, Activity { in_flight: 1, open_streams: 0, last: at(110) });
+        assert_eq!(activity, Activity { in_flight: 1, last: at(110), ..Activity::new(at(100)) });
         activity.touch(Kind::Call, at(115));
         activity.end(Kind::Call, at(120));
-        assert_eq!(activity, Activity { in_flight: 0, open_streams: 0, last: at(120) });
+        assert_eq!(activity, Activity::new(at(120)));
     }
 
     #[test]
@@ -82,9 +91,19 @@ mod tests {
         let mut activity = Activity::new(at(100));
         activity.begin(Kind::Listen, at(110));
         activity.touch(Kind::Listen, at(115));
-        assert_eq!(activity, Activity { in_flight: 0, open_streams: 1, last: at(100) });
+        assert_eq!(activity, Activity { open_streams: 1, ..Activity::new(at(100)) });
         activity.end(Kind::Listen, at(120));
         assert_eq!(activity, Activity::new(at(100)));
+    }
+
+    #[test]
+    fn the_first_answer_is_that_of_a_call_and_stays_the_first() {
+        let mut activity = Activity::new(at(100));
+        activity.answer(Kind::Listen, at(105));
+        assert_eq!(activity.first_answer, None);
+        activity.answer(Kind::Call, at(110));
+        activity.answer(Kind::Call, at(120));
+        assert_eq!(activity.first_answer, Some(at(110)));
     }
 
     #[test]

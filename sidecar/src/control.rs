@@ -128,6 +128,7 @@ async fn make_report(app: &App) -> Report {
         busy: known.busy,
         agent_ready: answers,
         agent_ready_time: known.first_ready,
+        first_answer_time: seen.activity.first_answer,
         draining: seen.closed,
         saved_commit: known.commit,
         workspace_uid: tenant.map(|tenant| tenant.workspace.workspace_uid.clone()),

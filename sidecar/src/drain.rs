@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::agent::{Agent, AgentError};
 use crate::gate::Gate;
+use crate::mark::Mark;
 use crate::metrics::{DrainResult, Metrics};
 
 /// How long the agent's answer about its own work may take.
@@ -46,12 +47,24 @@ pub(crate) struct Drain {
     agent: Arc<Agent>,
     metrics: Arc<Metrics>,
     limit: Duration,
+    mark: Mark,
     outcome: Mutex<Option<DrainOutcome>>,
 }
 
 impl Drain {
-    pub(crate) fn new(gate: Arc<Gate>, agent: Arc<Agent>, metrics: Arc<Metrics>, limit: Duration) -> Self {
-        Self { gate, agent, metrics, limit, outcome: Mutex::default() }
+    /// Of a pod that was drained before, the gate is closed from the start.
+    pub(crate) fn new(
+        gate: Arc<Gate>,
+        agent: Arc<Agent>,
+        metrics: Arc<Metrics>,
+        limit: Duration,
+        mark: Mark,
+    ) -> Self {
+        if mark.is_set() {
+            tracing::warn!("the pod was drained before this sidecar started: nothing is served");
+            gate.close();
+        }
+        Self { gate, agent, metrics, limit, mark, outcome: Mutex::default() }
     }
 
     /// Does what the operator asks for. The drain goes on if the operator stops waiting.
@@ -69,9 +82,16 @@ impl Drain {
                 )?;
             }
         }
+        self.mark.set();
         let limit = deadline_seconds.map_or(self.limit, |seconds| Duration::from_secs(seconds.into()));
         let drain = Arc::clone(self);
         Ok(tokio::spawn(async move { drain.finish(limit).await }).await?)
+    }
+
+    /// Drains because this process ends. The pod may go on with another one: no mark is set.
+    pub(crate) async fn end(&self) {
+        self.gate.close();
+        self.finish(self.limit).await;
     }
 
     /// Asks the agent for its own work first: no request can start any between its answer and the closing, for a

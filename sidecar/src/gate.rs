@@ -134,6 +134,11 @@ impl Pass {
         self.gate.lock().activity.touch(self.kind, now());
     }
 
+    /// The agent has answered this request.
+    pub(crate) fn answered(&self) {
+        self.gate.lock().activity.answer(self.kind, now());
+    }
+
     pub(crate) fn kind(&self) -> Kind {
         self.kind
     }

@@ -61,6 +61,7 @@ async fn serve(State(app): State<Arc<App>>, request: Request) -> Response {
     let request = to_agent(parts, Body::new(Remembered::new(body, memory.clone())), &caller);
     match forward(&app, &pass, request).await {
         Ok((response, connection)) => {
+            pass.answered();
             let (mut parts, body) = response.into_parts();
             headers::to_client(&mut parts.headers);
             let news = takes_news(is_get, &parts.headers).then(|| app.announcer.listen());

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::serve::ListenerExt;
-use dexorder_protocol::control::{DrainMode, DrainRequest};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
@@ -22,6 +21,7 @@ use crate::auth::{IdentityKeys, KeysFileError, Users};
 use crate::config::Config;
 use crate::drain::Drain;
 use crate::gate::Gate;
+use crate::mark::Mark;
 use crate::metrics::Metrics;
 use crate::tenancy::{AssignError, Tenancy};
 use crate::{control, proxy};
@@ -118,10 +118,7 @@ impl Server {
 
     /// Drains, saves if the agent is still there, and closes both ports.
     pub async fn stop(mut self) {
-        let force = DrainRequest { mode: DrainMode::Force, idle_since_time: None, deadline_seconds: None };
-        if let Err(error) = self.app.drain.run(force).await {
-            tracing::warn!(%error, "the drain failed");
-        }
+        self.app.drain.end().await;
         self.app.gate.cut_streams();
         self.close.cancel();
         let closed = async { while self.serving.join_next().await.is_some() {} };
@@ -167,12 +164,14 @@ async fn app(config: Config) -> Result<Arc<App>, ServerError> {
     let (gate, metrics) = (Gate::new(), Arc::new(Metrics::new()));
     let tenancy = Tenancy::new(&config, Arc::clone(&keys), Arc::clone(&gate)).await?;
     tenancy.read_assignment();
+    let mark = Mark::beside(&config.agent_socket);
     let agent = Arc::new(Agent::new(config.agent_socket));
     let drain = Arc::new(Drain::new(
         Arc::clone(&gate),
         Arc::clone(&agent),
         Arc::clone(&metrics),
         config.drain_timeout,
+        mark,
     ));
     Ok(Arc::new(App {
         hold_timeout: config.hold_timeout,

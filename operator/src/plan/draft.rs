@@ -119,14 +119,22 @@ impl Draft {
                     ),
                 }
             }
-            Some(Drain::Refused | Drain::Unanswered(_)) | None => self.set(
+            Some(Drain::Refused) => self.not_drained("the workspace was in use"),
+            Some(Drain::Unanswered(why)) => self.not_drained(why),
+            None => self.set(
                 ConditionType::Saved,
                 "Unknown",
-                saved::NOT_DRAINED,
-                "the outcome of the save at the stop is not known; what was acknowledged is on the volume"
+                saved::OUTCOME_UNKNOWN,
+                "the operator was started anew during the stop, or the pod ended by itself: whether it has saved is not known; what was acknowledged is on the volume"
                     .to_owned(),
             ),
         }
+    }
+
+    fn not_drained(&mut self, why: &str) {
+        let message =
+            format!("the pod was ended without a drain: {why}; what was acknowledged is on the volume");
+        self.set(ConditionType::Saved, "Unknown", saved::NOT_DRAINED, message);
     }
 }
 

@@ -97,6 +97,8 @@ pub struct Memory {
     pub drain_asked: Option<Timestamp>,
     /// The idle deadline that was announced to the user.
     pub announced: Option<Timestamp>,
+    /// Whether the time of the first answer was counted.
+    pub told_answer: bool,
     /// What the pod's events say of a start that takes long.
     pub trouble: Option<Seen<Option<Problem>>>,
 }

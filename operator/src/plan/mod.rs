@@ -1,6 +1,7 @@
 //! The plan: what to do about a workspace, decided from what was observed and the time alone. [no client]
 
 mod accept;
+mod answer;
 mod claim_state;
 mod direct;
 mod draft;
@@ -37,7 +38,7 @@ pub use pod_state::{AlivePod, PodState, Problem};
 pub use turn::Turn;
 pub(crate) use warm::bears;
 
-pub use types::{Action, Line, Next, Note, Observed, Plan, Started};
+pub use types::{Action, Answered, Line, Next, Note, Observed, Plan, Started};
 
 use draft::Draft;
 
@@ -180,6 +181,7 @@ impl<'a> Planner<'a> {
 
     fn finish(mut self) -> Plan {
         let deleted = self.observed.workspace.metadata.deletion_timestamp.is_some();
+        let answered = self.answered();
         let changed = !self.hold_status && !deleted && self.draft.status != self.before;
         if changed {
             self.draft.status.start = self.phases();
@@ -192,6 +194,7 @@ impl<'a> Planner<'a> {
             then: self.then,
             notes: self.notes,
             started: self.started,
+            answered,
             line,
             next: self.next,
         }
@@ -223,7 +226,7 @@ impl<'a> Planner<'a> {
 }
 
 /// Reasons of `Ready` that say that something is wrong.
-const PROBLEMS: [&str; 12] = [
+const PROBLEMS: [&str; 13] = [
     ready::REFUSED_BY_API,
     ready::IMAGE_PULL_FAILED,
     ready::UNSCHEDULABLE,
@@ -236,4 +239,5 @@ const PROBLEMS: [&str; 12] = [
     ready::SIDECAR_SILENT,
     ready::NODE_LOST,
     ready::POD_NAME_TAKEN,
+    ready::TERMINATING,
 ];

@@ -62,11 +62,12 @@ impl Planner<'_> {
     pub(super) fn phases(&self) -> Option<StartPhases> {
         let shown = self.draft.status.start.clone();
         let PodState::Alive(pod) = &self.pod else {
-            return shown;
+            // The last start's, unless the next one has begun.
+            return if shown == self.before.start { self.with_first_answer(shown) } else { shown };
         };
         let same = self.before.pod_uid.as_deref() == Some(pod.uid.as_str());
         if same && self.before.ready_time.is_some() {
-            return shown;
+            return self.with_first_answer(shown);
         }
         let memory = self.observed.memory.about(Some(&pod.uid));
         // What a member of the warm pool went through before it was taken over is no part of this start.
@@ -81,7 +82,7 @@ impl Planner<'_> {
             None if pod.taken => (Some(StartKind::Warm), asked, of_pod.create_time.clone()),
             None => (None, asked, pod.created.map(micros)),
         };
-        Some(StartPhases {
+        self.with_first_answer(Some(StartPhases {
             kind: kind
                 .map(|kind| kind.name().to_owned())
                 .or(shown_kind)
@@ -92,7 +93,8 @@ impl Planner<'_> {
             pulled_time: memory.progress.running.map(micros).or(of_pod.pulled_time),
             sidecar_ready_time: report.map(|report| micros(report.start_time)),
             agent_ready_time: report.and_then(|report| report.agent_ready_time).map(micros),
-        })
+            first_answer_time: None,
+        }))
     }
 
     /// How the start came about that the status tells of.

@@ -190,9 +190,19 @@ fn waiting(pod: &Pod) -> Option<Problem> {
 
 fn unschedulable(pod: &Pod) -> Option<Problem> {
     let (status, reason, message) = condition(pod, "PodScheduled")?;
-    (status == "False" && reason == "Unschedulable").then(|| Problem {
-        reason: ready::UNSCHEDULABLE,
-        message: format!("no node takes the pod: {message}"),
+    if status != "False" || reason != "Unschedulable" {
+        return None;
+    }
+    // The scheduler keeps a second pod from a volume that only one may have.
+    Some(if message.contains("ReadWriteOncePod") {
+        Problem {
+            reason: ready::VOLUME_NOT_MOUNTED,
+            message: format!(
+                "another pod uses the volume: {message}; the start goes on when that pod is gone"
+            ),
+        }
+    } else {
+        Problem { reason: ready::UNSCHEDULABLE, message: format!("no node takes the pod: {message}") }
     })
 }
 

@@ -12,7 +12,7 @@ use k8s_openapi::{
 };
 
 use super::{
-    Action, AlivePod, ClaimState, Planner, PodState, Problem, Started, draft,
+    Action, AlivePod, ClaimState, Note, Planner, PodState, Problem, Started, draft,
     draft::seconds,
     memory::{Drain, Memory, Seen, StartKind},
     phases::micros,
@@ -124,6 +124,15 @@ impl Planner<'_> {
             self.hold_status = true;
             return;
         }
+        if kind == StartKind::Restart && draft::is(&self.before, ConditionType::Ready, "True") {
+            // Nobody saw it end.
+            let pod = self.before.pod_name.as_deref().unwrap_or_default();
+            self.notes.push(Note {
+                warning: true,
+                reason: "PodGone",
+                message: format!("pod {pod} is gone; it is made again on the same volume"),
+            });
+        }
         let status = &mut self.draft.status;
         status.start_time = Some(seconds(self.now));
         status.queue_position = None;
@@ -233,7 +242,7 @@ impl Planner<'_> {
             since.map(|since| if since > self.now { self.now - super::idle::ASK_AGAIN } else { since });
         match (&memory.drain, &memory.report) {
             (Some(drain), _) if matches!(drain.what, Drain::Done(_)) => {
-                self.first.push(Action::DeletePod { uid: pod.uid.clone(), version: None });
+                self.finish_drain(pod);
                 false
             }
             (_, Some(report)) if since.is_none_or(|since| report.at >= since) => {
@@ -289,6 +298,7 @@ impl Planner<'_> {
             self.start_ends(pod, memory);
         }
         self.follow_key(pod, memory);
+        self.follow_first_answer(pod, memory);
         self.draft.set(ConditionType::Ready, "True", ready::READY, "the agent answers".to_owned());
         if self.observed.workspace.spec.operating_mode == OperatingMode::Auto {
             self.watch_idleness(pod, memory);
@@ -347,7 +357,7 @@ impl Planner<'_> {
     fn finish_drain(&mut self, pod: &AlivePod) {
         let memory = self.observed.memory.about(Some(&pod.uid));
         match (memory.drain, &pod.ip) {
-            (Some(Seen { what: Drain::Done(_), .. }), _) => {
+            (Some(Seen { at, what: Drain::Done(_) }), _) if self.is_drained(at) => {
                 self.first.push(Action::DeletePod { uid: pod.uid.clone(), version: None });
             }
             (_, None) => {

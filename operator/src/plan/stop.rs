@@ -11,6 +11,9 @@ use super::{Action, AlivePod, Note, Planner, PodState, draft, draft::seconds, me
 
 /// A stop that was asked for goes on without the sidecar's answer after this time; the agent saves when it is ended.
 const GIVE_UP_DRAIN: SignedDuration = SignedDuration::from_secs(60);
+/// An answer that the workspace is drained is good for so long: later the sidecar may be another process, which knows
+/// nothing of it.
+const DRAINED_FOR: SignedDuration = SignedDuration::from_secs(5);
 /// A silent sidecar is asked again to drain after this time.
 pub(super) const DRAIN_AGAIN: SignedDuration = SignedDuration::from_secs(2);
 
@@ -93,7 +96,7 @@ impl Planner<'_> {
         };
         let idle = why == suspended::IDLE;
         match memory.drain.as_ref().map(|drain| (drain.at, &drain.what)) {
-            Some((_, Drain::Done(_))) => {
+            Some((at, Drain::Done(_))) if self.is_drained(at) => {
                 self.then.push(Action::DeletePod { uid: pod.uid.clone(), version: None });
             }
             Some((_, Drain::Refused)) if idle => self.take_back(pod, None),
@@ -115,6 +118,11 @@ impl Planner<'_> {
             }
             _ => self.ask_to_drain(pod, ip, idle),
         }
+    }
+
+    /// Whether an answer of then, that the workspace is drained, still holds.
+    pub(super) fn is_drained(&self, at: Timestamp) -> bool {
+        self.now < at + DRAINED_FOR
     }
 
     /// Since when the workspace is on its way to a stop.

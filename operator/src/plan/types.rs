@@ -181,6 +181,15 @@ pub struct Started {
     pub phases: StartPhases,
 }
 
+/// The first answer after a start, to somebody who waited for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answered {
+    /// How the start came about.
+    pub kind: StartKind,
+    /// The time from the start's request to the answer.
+    pub took: std::time::Duration,
+}
+
 /// What to do now, in this order: `first`, the status, `then`, the notes.
 ///
 /// The status is written with the resource version that the plan was made from. What must not happen on stale
@@ -197,6 +206,8 @@ pub struct Plan {
     pub notes: Vec<Note>,
     /// A start that ended.
     pub started: Option<Started>,
+    /// The first answer after a start.
+    pub answered: Option<Answered>,
     /// What the line of starts is to know.
     pub line: Line,
     /// When to look again.

@@ -13,7 +13,7 @@ use super::{
     looks::{key, operator, ready},
     operator::Operator,
 };
-use crate::plan::tests::fixtures::{IDLE_SECONDS, histories};
+use crate::plan::tests::fixtures::{IDLE_SECONDS, histories, tier};
 
 /// Something that happens around the operator.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +33,10 @@ enum Event {
     Mode(OperatingMode),
     /// The operator is started anew.
     Forget,
+    /// The sidecar's container ends and is started anew: what ran is cut off, a drain is remembered.
+    Restart,
+    /// Another operator, which takes itself for the only one, looks too: at what it saw before, or at what is.
+    Rival(bool),
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -60,12 +64,15 @@ fn event() -> impl Strategy<Value = Event> {
         4 => wait.prop_map(Event::Wait),
         1 => mode.prop_map(Event::Mode),
         1 => Just(Event::Forget),
+        1 => Just(Event::Restart),
+        3 => any::<bool>().prop_map(Event::Rival),
     ]
 }
 
 /// A history in the making.
 struct History {
     operator: Operator,
+    rival: Operator,
     touches: u32,
     lags: bool,
 }
@@ -121,6 +128,12 @@ impl History {
                 workspace.metadata.generation = workspace.metadata.generation.map(|before| before + 1);
             }),
             Event::Forget => self.forget(),
+            Event::Restart => {
+                let mut world = cluster.world();
+                world.sidecar.silent = false;
+                world.sidecar.in_flight = false;
+            }
+            Event::Rival(sees) => return self.rival.look(sees).await,
         }
         self.operator.look(!self.lags).await;
     }
@@ -151,7 +164,9 @@ impl History {
 }
 
 async fn play(events: Vec<Event>, key: Arc<SigningKey>) -> Result<(), TestCaseError> {
-    let mut history = History { operator: operator(&key), touches: 0, lags: false };
+    let operator = operator(&key);
+    let rival = Operator::new(operator.cluster.clone(), operator.context.clock, &tier(), &key);
+    let mut history = History { operator, rival, touches: 0, lags: false };
     history.operator.look(true).await;
     for event in events {
         history.happens(event).await;

@@ -47,6 +47,44 @@ async fn the_report_tells_what_runs_and_when_something_last_happened() {
 }
 
 #[tokio::test]
+async fn the_report_tells_when_a_call_was_first_answered() {
+    let (sidecar, _agent) = started().await;
+    let first = async || sidecar.report().await.get("firstAnswerTime").cloned();
+    assert_eq!(first().await, None);
+    sidecar.call("").await.text().await;
+    let answered = first().await;
+    assert!(answered.is_some());
+    sidecar.call("").await.text().await;
+    assert_eq!(first().await, answered);
+}
+
+#[tokio::test]
+async fn a_sidecar_that_is_started_anew_in_a_drained_pod_serves_nothing_and_drains_again() {
+    let (sidecar, agent) = started().await;
+    assert_eq!(sidecar.drain(json!({"mode": "Force"})).await.0, StatusCode::OK);
+    let Sidecar { place, server } = sidecar;
+    drop(server);
+    let again = Sidecar::start_with(place, &[]).await;
+    assert_eq!(again.report().await["draining"], true);
+    let refused = again.call("").await;
+    assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(refused.json().await["error"]["data"]["reason"], "Draining");
+    let (status, outcome) = again.drain(if_idle(&json!(FAR_FUTURE))).await;
+    assert_eq!((status, &outcome["savedCommit"]), (StatusCode::OK, &json!("c2")));
+    assert_eq!(agent.saves(), 2);
+}
+
+#[tokio::test]
+async fn a_sidecar_that_ended_by_itself_serves_again_when_it_is_started_anew() {
+    let (sidecar, _agent) = started().await;
+    let Sidecar { place, server } = sidecar;
+    server.stop().await;
+    let again = Sidecar::start_with(place, &[]).await;
+    again.ready().await;
+    assert_eq!(again.call("").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn each_chunk_of_a_running_call_is_activity_and_a_listening_stream_is_none() {
     let (sidecar, agent) = started().await;
     let (chunks, news) = (agent.stream(), agent.stream());

@@ -250,6 +250,7 @@ pub(crate) fn quiet_report(start_time: Timestamp, last_activity_time: Timestamp)
         busy: Vec::new(),
         agent_ready: true,
         agent_ready_time: None,
+        first_answer_time: Some(start_time),
         draining: false,
         saved_commit: None,
         workspace_uid: None,

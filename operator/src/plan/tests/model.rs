@@ -62,6 +62,8 @@ enum Mutation {
     LeaveEnded,
     /// A stop is decided on a report from before the deadline.
     TrustStale,
+    /// A sidecar that is started anew in a drained pod serves.
+    ForgetDrain,
     /// The plan never asks to be woken.
     ForgetDeadlines,
 }
@@ -161,6 +163,7 @@ fn a_plan_that_breaks_a_rule_is_found() {
         (Mutation::SwallowTouch, Budget { touches: 1, ..none }),
         (Mutation::LeaveEnded, Budget { faults: 1, ..none }),
         (Mutation::TrustStale, Budget { calls: 1, ..none }),
+        (Mutation::ForgetDrain, Budget { faults: 1, ..none }),
         (Mutation::ForgetDeadlines, none),
     ] {
         let system = System { budget, mutation: Some(mutation), ..System::default() };

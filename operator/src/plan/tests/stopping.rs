@@ -96,7 +96,7 @@ fn an_operator_that_forgot_everything_goes_on_with_the_stop() {
     scene.pod = None;
     scene.step();
     assert_eq!(scene.condition("Suspended"), "True/Idle");
-    assert_eq!(scene.condition("Saved"), "Unknown/NotDrained");
+    assert_eq!(scene.condition("Saved"), "Unknown/OutcomeUnknown");
 }
 
 #[test]
@@ -128,6 +128,28 @@ fn a_stop_that_was_asked_for_gives_up_on_a_silent_sidecar_after_a_minute() {
     scene.wait(30);
     scene.memory.drain = Some(Seen { at: scene.now, what: Drain::Unanswered("refused".to_owned()) });
     assert_eq!(names(&scene.step()), ["DeletePod"]);
+    scene.pod = None;
+    scene.step();
+    assert_eq!(scene.condition("Saved"), "Unknown/NotDrained");
+    assert!(scene.message("Saved").contains("refused"), "{}", scene.message("Saved"));
+}
+
+#[test]
+fn an_answer_to_a_drain_is_acted_on_at_once_or_asked_for_again() {
+    let modes = [OperatingMode::Auto, OperatingMode::Suspended];
+    for (mode, touched) in modes.into_iter().flat_map(|mode| [(mode, false), (mode, true)]) {
+        let mut scene = Scene::running();
+        scene.workspace.spec.operating_mode = mode;
+        scene.wait(IDLE_SECONDS).report(0, START).step();
+        scene.memory.drain = Some(Seen { at: scene.now, what: Drain::Done(drained()) });
+        if touched {
+            scene.touch("t1");
+        }
+        // The API server was away: meanwhile the sidecar may have been started anew.
+        assert_eq!(names(&scene.wait(6).step()), ["Drain"], "{mode:?} {touched}");
+        scene.memory.drain = Some(Seen { at: scene.now, what: Drain::Done(drained()) });
+        assert_eq!(names(&scene.step()), ["DeletePod"], "{mode:?} {touched}");
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What happens around the operator: the kubelet, users, the watches, time, and what goes wrong.
 
 use super::{
-    System,
+    Mutation, System,
     state::{Mind, Phase, Rel, State, rel},
 };
 use crate::plan::Next;
@@ -41,6 +41,8 @@ pub(super) enum Fault {
     Evict,
     /// The sidecar no longer answers.
     Silence,
+    /// The sidecar ends and is started anew at once.
+    Restart,
     /// The operator is started anew.
     Forget,
     /// The operator is away for long, and is started anew.
@@ -71,7 +73,8 @@ impl System {
             events.push(Event::DeletePod);
         }
         if budget.faults > 0 {
-            let faults = [Fault::Evict, Fault::Silence, Fault::Forget, Fault::Away, Fault::NoImage];
+            let faults =
+                [Fault::Evict, Fault::Silence, Fault::Restart, Fault::Forget, Fault::Away, Fault::NoImage];
             events.extend(faults.map(Event::Fault));
         }
         events
@@ -123,11 +126,10 @@ impl System {
             Event::Heal if self.is_settled(state) => {
                 if let Some(pod) = next.pod.as_mut().filter(|pod| pod.silent) {
                     pod.silent = false;
-                    pod.draining = false;
                 }
             }
             Event::Kubelet | Event::Heal => {}
-            Event::Fault(fault) => next.fault(fault),
+            Event::Fault(fault) => next.fault(fault, self.mutation),
         }
         next.settle()
     }
@@ -162,7 +164,7 @@ impl State {
         };
     }
 
-    fn fault(&mut self, fault: Fault) {
+    fn fault(&mut self, fault: Fault, mutation: Option<Mutation>) {
         let before = self.clone();
         match fault {
             Fault::Evict => {
@@ -176,6 +178,14 @@ impl State {
                     pod.silent = true;
                     // Who calls gets no answer from a process that hangs.
                     pod.in_flight = false;
+                }
+            }
+            Fault::Restart => {
+                if let Some(pod) = self.pod.as_mut().filter(|pod| pod.answers()) {
+                    // Who calls gets no answer from a process that ends.
+                    pod.in_flight = false;
+                    // A drain is marked in the pod.
+                    pod.draining &= mutation != Some(Mutation::ForgetDrain);
                 }
             }
             Fault::Forget | Fault::Away => {

@@ -142,6 +142,7 @@ impl Mutation {
                     }
                 }
             }
+            Self::ForgetDrain => {}
             Self::ForgetDeadlines => plan.next = Next::OnChange,
         }
     }

@@ -307,6 +307,7 @@ impl Mind {
             // Read for a stop that somebody asked for, alone.
             drain_asked: drain.map(|(moment, _)| at(moment)),
             announced: announced.map(at),
+            told_answer: true,
             trouble: trouble.map(|moment| Seen { at: at(moment), what: None }),
         }
     }

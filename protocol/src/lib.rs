@@ -20,6 +20,8 @@ pub const MCP_PORT: u16 = 8080;
 pub const CONTROL_PORT: u16 = 8081;
 /// Path of the MCP endpoint, at the gateway, the sidecar and the agent alike.
 pub const MCP_PATH: &str = "/mcp";
+/// Largest body of an anonymous visitor's request.
+pub const PUBLIC_BODY_BYTES: usize = 256 * 1024;
 /// Path at the sidecar where a workspace of mode Direct shows its public key.
 pub const DIRECT_KEY_PATH: &str = "/direct/key";
 /// Path at the sidecar where a workspace of mode Direct takes a sealed credential.

@@ -21,6 +21,8 @@ pub struct LimitsConfig {
     pub new_workspaces: NewWorkspaces,
     /// Starts that are asked for without a credential.
     pub wakes: AnonymousWakes,
+    /// Logins at workspaces of mode Direct.
+    pub logins: DirectLogins,
 }
 
 /// Requests a minute.
@@ -53,6 +55,14 @@ pub struct AnonymousWakes {
     pub per_workspace: u32,
 }
 
+/// Logins at one workspace of mode Direct a minute.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
+pub struct DirectLogins {
+    /// From one address.
+    pub per_address: u32,
+}
+
 /// As it stands in the file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "camelCase")]
@@ -62,6 +72,7 @@ pub(super) struct RawLimits {
     requests_per_minute: Requests,
     new_workspaces_per_minute: NewWorkspaces,
     anonymous_wakes_per_minute: AnonymousWakes,
+    direct_logins_per_minute: DirectLogins,
 }
 
 impl Default for Requests {
@@ -82,6 +93,12 @@ impl Default for AnonymousWakes {
     }
 }
 
+impl Default for DirectLogins {
+    fn default() -> Self {
+        Self { per_address: 20 }
+    }
+}
+
 impl Default for RawLimits {
     fn default() -> Self {
         Self {
@@ -90,6 +107,7 @@ impl Default for RawLimits {
             requests_per_minute: Requests::default(),
             new_workspaces_per_minute: NewWorkspaces::default(),
             anonymous_wakes_per_minute: AnonymousWakes::default(),
+            direct_logins_per_minute: DirectLogins::default(),
         }
     }
 }
@@ -103,6 +121,7 @@ impl RawLimits {
             requests_per_minute: requests,
             new_workspaces_per_minute: new_workspaces,
             anonymous_wakes_per_minute: wakes,
+            direct_logins_per_minute: logins,
         } = self;
         let body = problems.take(
             "limits.requestBody",
@@ -125,10 +144,11 @@ impl RawLimits {
             ("newWorkspacesPerMinute.inAll", new_workspaces.in_all),
             ("anonymousWakesPerMinute.perAddress", wakes.per_address),
             ("anonymousWakesPerMinute.perWorkspace", wakes.per_workspace),
+            ("directLoginsPerMinute.perAddress", logins.per_address),
         ] {
             rate(problems, &format!("limits.{place}"), value);
         }
-        Some((LimitsConfig { trusted_proxies: ranges, requests, new_workspaces, wakes }, body?))
+        Some((LimitsConfig { trusted_proxies: ranges, requests, new_workspaces, wakes, logins }, body?))
     }
 }
 

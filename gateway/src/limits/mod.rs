@@ -45,6 +45,8 @@ pub(crate) enum Limit {
     WakesOfAddress,
     /// Starts of one workspace that were asked for without a credential.
     WakesOfWorkspace,
+    /// Logins at one workspace of mode Direct from one address.
+    LoginsOfAddress,
     /// Visitors from one address.
     VisitorsOfAddress,
     /// Visitors in all.
@@ -69,6 +71,7 @@ impl Limit {
             Self::Workspaces => "workspaces",
             Self::WakesOfAddress => "wakes_of_address",
             Self::WakesOfWorkspace => "wakes_of_workspace",
+            Self::LoginsOfAddress => "logins_of_address",
             Self::VisitorsOfAddress => "visitors_of_address",
             Self::Visitors => "visitors",
             Self::Visitor => "visitor",
@@ -91,6 +94,7 @@ impl Limit {
             Self::WakesOfWorkspace => {
                 "more starts of this workspace than may be asked for in a while without a credential"
             }
+            Self::LoginsOfAddress => "more logins at this workspace than one address may try in a while",
             Self::VisitorsOfAddress => "more visitors than may come from one address in a while",
             Self::Visitors => "more visitors than may come in a while",
             Self::Visitor => "more requests than one visitor may send in a while",
@@ -110,11 +114,12 @@ pub(crate) struct Limits {
     workspaces: Rate<()>,
     wakes_of_address: Rate<IpAddr>,
     wakes_of_workspace: Rate<String>,
+    logins_of_address: Rate<(IpAddr, String)>,
 }
 
 impl Limits {
     pub(crate) fn new(config: &LimitsConfig) -> Self {
-        let LimitsConfig { trusted_proxies, requests, new_workspaces, wakes } = config;
+        let LimitsConfig { trusted_proxies, requests, new_workspaces, wakes, logins } = config;
         Self {
             trusted_proxies: trusted_proxies.clone(),
             address: Rate::new(requests.per_address, MOST_KEYS),
@@ -123,6 +128,7 @@ impl Limits {
             workspaces: Rate::new(new_workspaces.in_all, 1),
             wakes_of_address: Rate::new(wakes.per_address, MOST_KEYS),
             wakes_of_workspace: Rate::new(wakes.per_workspace, MOST_KEYS),
+            logins_of_address: Rate::new(logins.per_address, MOST_KEYS),
         }
     }
 
@@ -152,6 +158,11 @@ impl Limits {
     pub(crate) fn wake(&self, from: IpAddr, workspace: &str, metrics: &Metrics) -> Result<(), Refusal> {
         counted(Limit::WakesOfAddress, self.wakes_of_address.take(from), metrics)?;
         counted(Limit::WakesOfWorkspace, self.wakes_of_workspace.take(workspace.to_owned()), metrics)
+    }
+
+    /// Counts a login at a workspace of mode Direct, whose own limit is one for all who try.
+    pub(crate) fn login(&self, from: IpAddr, workspace: &str, metrics: &Metrics) -> Result<(), Refusal> {
+        counted(Limit::LoginsOfAddress, self.logins_of_address.take((from, workspace.to_owned())), metrics)
     }
 }
 

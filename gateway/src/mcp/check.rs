@@ -5,14 +5,14 @@ use std::net::IpAddr;
 use axum::body::Body;
 use bytes::Bytes;
 use dexorder_protocol::jsonrpc;
-use dexorder_protocol::{DIRECT_KEY_PATH, DIRECT_SESSION_PATH};
+use dexorder_protocol::{DIRECT_KEY_PATH, DIRECT_SESSION_PATH, PUBLIC_BODY_BYTES};
 use http::request::Parts;
 use http::{HeaderMap, Method, Request};
 use serde_json::Value;
 
 use super::body::{read_body, read_id};
 use super::forward::Checked;
-use super::way::{self, Way};
+use super::way::{self, Kind, Way};
 use super::{headers, message, session};
 use crate::app::App;
 use crate::refusal::{METHODS, Refusal};
@@ -84,6 +84,9 @@ pub(super) async fn check(
         Err(refusal) => return Err(Refused { refusal, id: read_id(&headers, body).await }),
     };
     let mut forwarded = headers::to_sidecar(&headers, guest.way.kind)?;
+    if let Door::DirectSession(name) = door {
+        app.limits.login(from, name, &app.metrics)?;
+    }
     if path.is_some() {
         let body = read_body(&headers, body, MOST_SEALED).await?;
         let checked = Checked::message(guest.way, Purpose::Work, forwarded, body);
@@ -107,7 +110,11 @@ pub(super) async fn check(
     match method {
         Method::POST => {
             headers::check_post(&headers)?;
-            let body = read_body(&headers, body, app.config.body_limit).await?;
+            let most = match guest.way.kind {
+                Kind::Public => app.config.body_limit.min(PUBLIC_BODY_BYTES),
+                Kind::User | Kind::Direct => app.config.body_limit,
+            };
+            let body = read_body(&headers, body, most).await?;
             let message = message::read(&body)
                 .map_err(|refusal| Refused { id: jsonrpc::request_id(&body), refusal })?;
             let refused = |refusal| Refused { id: message.id.clone(), refusal };

@@ -110,3 +110,43 @@ async fn starts_without_a_credential_are_limited_and_those_of_users_are_not() {
     let own = from(&world, "192.0.2.1", "/mcp", Some(&world.token("user"))).await;
     assert_eq!(own.reason(), "WorkspaceStarting");
 }
+
+#[tokio::test]
+async fn logins_of_one_address_at_a_workspace_leave_room_for_those_of_others() {
+    let limits = format!("{PROXY}, directLoginsPerMinute: {{perAddress: 2}}");
+    let world = world(&format!("limits: {{{limits}}}")).await;
+    let (first, second) =
+        (world.running_in_mode("fund1", "Direct").await, world.running_in_mode("fund2", "Direct").await);
+    let logs_in = async |user: &str, address: &str| {
+        from(&world, address, &format!("/workspaces/{}/direct/session", name_of(user)), None).await.status
+    };
+    assert_eq!(logs_in("fund1", "192.0.2.1").await, 200);
+    assert_eq!(logs_in("fund1", "192.0.2.1").await, 200);
+    assert_eq!(logs_in("fund1", "192.0.2.1").await, 429);
+    assert_eq!(logs_in("fund1", "192.0.2.2").await, 200);
+    assert_eq!(logs_in("fund2", "192.0.2.1").await, 200);
+    assert_eq!((first.seen().len(), second.seen().len()), (3, 1));
+    assert_eq!(world.metric("dexorder_gateway_limited_total{limit=\"logins_of_address\"}").await, "1");
+}
+
+#[tokio::test]
+async fn of_somebody_unknown_no_more_is_kept_than_the_workspace_takes() {
+    let world = world("limits: {requestBody: 4MiB}").await;
+    let (shared, own) = (world.running_in_mode("shared", "Public").await, world.running("trader1").await);
+    let large = format!("{}{}", call(7), " ".repeat(300 * 1024));
+    let token = format!("Bearer {}", world.token("trader1"));
+    for (user, status) in [("shared", 413), ("trader1", 200)] {
+        let headers = [
+            ("authorization", token.as_str()),
+            ("content-type", "application/json"),
+            ("accept", "application/json, text/event-stream"),
+        ];
+        let path = format!("/workspaces/{}/mcp", name_of(user));
+        assert_eq!(
+            world.client.send(Method::POST, &path, &headers, large.clone()).await.status,
+            status,
+            "{user}"
+        );
+    }
+    assert_eq!((shared.seen().len(), own.seen().len()), (0, 1));
+}

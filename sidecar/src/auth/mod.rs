@@ -11,7 +11,7 @@ pub(crate) use public::{PublicMode, SessionKeyError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use dexorder_protocol::identity::{IdentityError, OPERATOR_SUBJECT, verify};
-use dexorder_protocol::{Issuer, headers};
+use dexorder_protocol::{Issuer, PUBLIC_BODY_BYTES, headers};
 use http::{HeaderMap, HeaderValue, Method};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -66,7 +66,7 @@ impl Users {
     pub(crate) const fn body_limit(&self) -> Option<usize> {
         match self {
             Self::Gateway { .. } => None,
-            Self::Public(_) => Some(public::BODY_BYTES),
+            Self::Public(_) => Some(PUBLIC_BODY_BYTES),
             Self::Direct(_) => Some(crate::direct::BODY_BYTES),
         }
     }

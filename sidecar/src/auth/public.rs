@@ -25,9 +25,6 @@ use rules::Asked;
 pub(crate) use session::SessionKeyError;
 use session::Sessions;
 
-/// The largest body of a visitor's request.
-pub(super) const BODY_BYTES: usize = 256 * 1024;
-
 /// Lets anonymous visitors in.
 pub(crate) struct PublicMode {
     vouched: Vouched,

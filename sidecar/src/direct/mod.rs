@@ -156,13 +156,14 @@ impl DirectMode {
         let refuse = |error| Refusal::Credential(CredentialError::Envelope(error));
         let envelope: Envelope =
             serde_json::from_slice(body).map_err(|_| refuse(EnvelopeError::Malformed))?;
+        let ring = self.keys.ring();
+        let key = ring.find(&envelope.kid, now()).ok_or(Refusal::UnknownKey)?;
+        // What is sealed to no key of this workspace costs nothing, and takes no login's place.
         self.attempts
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take(Instant::now())
             .map_err(|seconds| Refusal::TooMany { seconds })?;
-        let ring = self.keys.ring();
-        let key = ring.find(&envelope.kid, now()).ok_or(Refusal::UnknownKey)?;
         let context = Context {
             namespace: &self.workspace.namespace,
             workspace_uid: &self.workspace.workspace_uid,

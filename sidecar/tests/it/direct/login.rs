@@ -157,6 +157,19 @@ async fn attempts_are_limited() {
     assert!(give(&sidecar, &envelope).await.header("retry-after").is_some());
 }
 
+#[tokio::test]
+async fn what_is_sealed_to_another_key_takes_no_logins_place() {
+    let (sidecar, _agent) = with_passwords(&[]).await;
+    let (document, key) = (document(&sidecar).await, ClientKey::generate().unwrap());
+    let mut unknown = sealed(&document, &inside(&document, &key, password("guess")));
+    unknown.kid = "of-nobody".to_owned();
+    for _ in 0..100 {
+        assert_eq!(refusal(give(&sidecar, &unknown).await).await, is(401, "UnknownKey"));
+    }
+    let good = sealed(&document, &inside(&document, &key, password(PASSWORD)));
+    assert_eq!(give(&sidecar, &good).await.status, StatusCode::OK);
+}
+
 struct Provider {
     key: EncodingKey,
     kid: String,

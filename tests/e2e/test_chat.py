@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import secrets
@@ -110,17 +111,17 @@ def test_conversations_are_listed_read_and_deleted(settled_user: User, client: o
     assert _get(settled_user, f"conversations/{conversation}").status_code == httpx2.codes.NOT_FOUND
 
 
-def test_the_first_message_of_a_new_user_starts_the_workspace_and_says_so(user: User) -> None:
+def _run(user: User, thread: str, text: str) -> list[dict[str, Any]]:
+    """The events of a run of AG-UI."""
     run = {
-        "threadId": _conversation(),
-        "runId": "run-1",
+        "threadId": thread,
+        "runId": secrets.token_hex(6),
         "state": {},
         "tools": [],
         "context": [],
         "forwardedProps": {},
-        "messages": [{"id": "1", "role": "user", "content": COMMAND}],
+        "messages": [{"id": "1", "role": "user", "content": text}],
     }
-    events: list[dict[str, Any]] = []
     request = user.http.stream(
         "POST",
         f"{user.gateway_url}/v1/chat/events",
@@ -129,8 +130,16 @@ def test_the_first_message_of_a_new_user_starts_the_workspace_and_says_so(user: 
     )
     with request as response:
         assert response.status_code == httpx2.codes.OK
-        events.extend(json.loads(line[6:]) for line in response.iter_lines() if line.startswith("data: "))
-    kinds = [event.get("name", event["type"]) for event in events]
+        return [json.loads(line[6:]) for line in response.iter_lines() if line.startswith("data: ")]
+
+
+def _kinds(events: list[dict[str, Any]]) -> list[str]:
+    return [event.get("name", event["type"]) for event in events]
+
+
+def test_the_first_message_of_a_new_user_starts_the_workspace_and_says_so(user: User) -> None:
+    events = _run(user, _conversation(), COMMAND)
+    kinds = [kind for kind, _ in itertools.groupby(_kinds(events))]
     assert kinds[:3] == ["RUN_STARTED", "dexorder.waking", "dexorder.context"]
     assert kinds[-2:] == ["dexorder.saved", "RUN_FINISHED"]
     context = next(event for event in events if event.get("name") == "dexorder.context")
@@ -138,6 +147,24 @@ def test_the_first_message_of_a_new_user_starts_the_workspace_and_says_so(user: 
     result = next(event for event in events if event["type"] == "TOOL_CALL_RESULT")
     assert len(json.loads(result["content"])["outputs"]["rsi"]) == 3
     assert len(user.workspaces()) == 1
+
+
+def test_a_message_wakes_a_workspace_that_sleeps_and_the_conversation_goes_on(user: User) -> None:
+    workspace = user.make_workspace(idleTimeout="5s")
+    workspace.wait("Ready")
+    conversation = _conversation()
+    assert _kinds(_run(user, conversation, COMMAND))[-1] == "RUN_FINISHED"
+    workspace.wait_reason("Ready", "Suspended", within=60)
+    events = _run(user, conversation, "/read_conversation conversation=" + conversation)
+    told = [event["value"] for event in events if event.get("name") == "dexorder.waking"]
+    assert told[0]["state"] == "Suspended"
+    assert len(told) > 1, "the client hears how the start goes on"
+    assert all(value["message"] for value in told)
+    assert _kinds(events)[-2:] == ["dexorder.saved", "RUN_FINISHED"]
+    result = next(event for event in events if event["type"] == "TOOL_CALL_RESULT")
+    assert json.loads(result["content"])["messages"][0]["content"] == COMMAND
+    kept = _get(user, f"conversations/{conversation}").json()["messages"]
+    assert [message["turn"]["state"] for message in kept if "turn" in message] == ["complete"] * 2
 
 
 def test_users_do_not_see_each_others_conversations(new_module_user: Callable[[], User], client: openai.OpenAI) -> None:

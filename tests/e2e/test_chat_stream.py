@@ -1,4 +1,4 @@
-"""A turn whose tools take long: the client's connection stays alive, and so does the workspace."""
+"""A turn whose tools take long: the client's connection and the workspace stay alive. Who leaves ends the tools."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 
 from support.chat import kept
 from support.scripted_gateway import ScriptedGateway
+from support.waiting import eventually
 from support.workspace import parse_time
 
 if TYPE_CHECKING:
@@ -31,11 +32,22 @@ def compute(close: np.ndarray) -> np.ndarray:
     time.sleep(9)
     return close
 '''
+ENDLESS = "def compute(close):\n    while True: pass\n"
+RUNNING = """
+import http.client, json, socket
+
+connection = http.client.HTTPConnection("localhost")
+connection.sock = socket.socket(socket.AF_UNIX)
+connection.sock.connect("/run/dexorder/agent.sock")
+connection.request("GET", "/lifecycle/status")
+print(json.dumps(json.load(connection.getresponse())["busy"]))
+"""
+"""Run in the agent's container, it tells which of the user's programs run."""
 RUNS = 3
 """Together they take longer than the silence after which the gateway says something."""
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def gateway(system: Kubectl, kubectl: Kubectl) -> Iterator[str]:
     """The URL of a gateway with a scripted model."""
     tier = kubectl.get("workspacetier", "standard")
@@ -77,3 +89,33 @@ def test_long_tools_keep_the_stream_alive_and_the_workspace_awake(user: User, ga
     results = [json.loads(message["tool_calls"][0]["result"]) for message in messages[1:-1]]
     assert len(results) == RUNS
     assert all(result["milliseconds"] >= 9000 for result in results)
+
+
+@pytest.mark.parametrize("path", ["events", "completions"])
+def test_a_client_that_leaves_ends_the_code_that_runs_in_the_workspace(user: User, gateway: str, path: str) -> None:
+    # Neither the limit of the user's code nor that of a tool ends it soon.
+    workspace = user.make_workspace(template={"env": [{"name": "DEXORDER_RUN_SECONDS", "value": "60"}]})
+    user.mcp.call("save_indicator", name="endless", source=ENDLESS)
+    conversation = f"c-{secrets.token_hex(6)}"
+    said = [{"id": "1", "role": "user", "content": 'call run_indicator {"name": "endless", "last": 1}\nsay Never.'}]
+    run = {"threadId": conversation, "runId": "1", "messages": said}
+    completion = {
+        "model": "default",
+        "messages": said,
+        "metadata": {"conversation_id": conversation},
+        "stream": True,
+    }
+
+    def busy() -> list[str]:
+        running: list[str] = json.loads(workspace.in_agent("python3", "-c", RUNNING))
+        return running
+
+    headers = {"Authorization": f"Bearer {user.token}"}
+    body = run if path == "events" else completion
+    with user.http.stream("POST", f"{gateway}/v1/chat/{path}", json=body, headers=headers) as response:
+        assert response.status_code == httpx2.codes.OK
+        eventually("the code runs", lambda: busy() == ["run_indicator endless"], within=20)
+    eventually("the code has ended", lambda: not busy(), within=20)
+    messages = eventually("the turn is kept", lambda: (found := kept(user, conversation))[2:] and found, within=20)
+    assert messages[1]["tool_calls"][0]["is_error"] is True
+    assert messages[-1]["turn"]["state"] == "interrupted"

@@ -6,11 +6,13 @@ second container, from which the gateway's process can be killed outright.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from support.gateway_pod import GatewayPod
+from support.scripted_llm import TOOK
 
 SCRIPT = Path(__file__).with_name("scripted_llm.py")
 KILL = """
@@ -30,8 +32,8 @@ class ScriptedGateway(GatewayPod):
 
     provider: str
 
-    def start(self, *, agent_image: str, piece: int = 4096, pause: float = 0) -> str:
-        """Make the pod and return the gateway's URL once it serves."""
+    def start(self, *, agent_image: str, piece: int = 4096, pause: float = 0, **settings: str) -> str:
+        """Make the pod and return the gateway's URL once it serves. The settings are the chat's."""
 
         def add_model(spec: dict[str, Any]) -> None:
             gateway = spec["containers"][0]
@@ -48,17 +50,25 @@ class ScriptedGateway(GatewayPod):
                 }
             )
 
-        return self.make(self._config, {"llm.py": SCRIPT.read_text()}, add_model)
+        files = {"llm.py": SCRIPT.read_text()}
+        return self.make(lambda installed: self._config(installed, settings), files, add_model)
 
-    def _config(self, installed: str) -> str:
+    def _config(self, installed: str, settings: dict[str, str]) -> str:
         """The installed configuration with another chat: a later document's key stands in for the chat's."""
         before, _, after = installed.partition("\nchat:")
         rest = after.splitlines()
         # What follows the chat's lines, which are indented.
         tail = next((place for place, line in enumerate(rest) if line and not line.startswith(" ")), len(rest))
         base = "http://127.0.0.1:8000/v1"
-        chat = f"chat: {{provider: {self.provider}, baseUrl: '{base}', model: scripted, toolTimeout: 1m}}"
+        own = {"provider": self.provider, "baseUrl": base, "model": "scripted", "toolTimeout": "1m", **settings}
+        # What is JSON is YAML, too.
+        chat = f"chat: {json.dumps(own)}"
         return "\n".join([before, chat, *rest[tail:], ""])
+
+    def took(self) -> list[float]:
+        """The seconds that each of the model's answers took, in order."""
+        lines = self.system.run("logs", self.name, "--container", "llm").splitlines()
+        return [float(line.removeprefix(TOOK)) for line in lines if line.startswith(TOOK)]
 
     def kill(self) -> None:
         """Kill the gateway's process; it is started again."""

@@ -7,6 +7,7 @@ Each line of the user's last message is one answer, in this order:
   obey                          whatever line follows "ORDER: " in the newest result of a tool that has one, else in the
                                 system prompt, as a model does that falls for it
   status NUMBER                 refuses once with this status and "Retry-After: 0", then goes on with the next line
+Asked for the summary of a conversation, it says again what the user said in it.
 Streams are cut into pieces of PIECE bytes. It needs nothing but Python, as it runs in a pod of the tests.
 """
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 PIECE = int(os.environ.get("PIECE", "4096"))
 PAUSE = float(os.environ.get("PAUSE", "0"))
 """Seconds before an answer begins."""
+TOOK = "took "
+"""Begins a line of the log: the seconds from a request's arrival to the last byte of its answer."""
 
 Body = dict[str, Any]
 
@@ -170,6 +173,12 @@ class Provider(BaseHTTPRequestHandler):
         self.refuse(200, "ready")
 
     def do_POST(self) -> None:
+        came = time.perf_counter()
+        self.answer()
+        print(f"{TOOK}{time.perf_counter() - came:.6f}", flush=True)
+
+    def answer(self) -> None:
+        """Read the question and do what it says."""
         body: Body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         write = anthropic if self.path.endswith("/messages") else open_ai
         said, answers = last_message(body)
@@ -181,6 +190,8 @@ class Provider(BaseHTTPRequestHandler):
             return
         lines = [line for line in lines if not line.startswith("status ")]
         line = lines[answers] if answers < len(lines) else "say The script is over."
+        if said.startswith("<summary>"):
+            line = "say Summed up: " + " / ".join(line[6:] for line in lines if line.startswith("User: "))
         verb, _, rest = (ordered(body) if line == "obey" else line).partition(" ")
         time.sleep(PAUSE)
         self.send_response(200)

@@ -57,7 +57,9 @@ impl UserWorkspace {
         let mut told = None;
         loop {
             let state = wake::doing(changes.borrow_and_update().as_deref());
-            if told.as_ref() != Some(&state) {
+            // That it is ready is shown by what it answers.
+            let news = told.as_ref().is_none_or(|told| *told != state && state.0 != ready::READY);
+            if news {
                 let (word, sentence) = state.clone();
                 progress.tell(Event::Waking { state: word, message: sentence }).await;
                 told = Some(state);

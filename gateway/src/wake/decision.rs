@@ -64,7 +64,7 @@ pub(crate) fn decide(workspace: Option<&Workspace>, trouble: Option<&Trouble>, t
         return Decision::Fail(obstacle);
     }
     let state = workspace.ready.as_ref().map_or(ready::PENDING, |state| &state.reason);
-    if matches!(state, ready::SUSPENDED | ready::DRAINING | ready::TERMINATING) {
+    if is_stopped(state) {
         return if touch_is_pending(workspace) { Decision::Wait } else { touch(workspace) };
     }
     let Some(pod) = pod(workspace) else {
@@ -87,12 +87,17 @@ pub(crate) fn decide(workspace: Option<&Workspace>, trouble: Option<&Trouble>, t
     }
 }
 
+/// Whether a workspace with that reason of `Ready` starts only when it is touched.
+pub(super) fn is_stopped(reason: &str) -> bool {
+    matches!(reason, ready::SUSPENDED | ready::DRAINING | ready::TERMINATING)
+}
+
 fn touch(workspace: &Workspace) -> Decision {
     Decision::Touch(workspace.name.clone())
 }
 
 /// A touch that the operator has not acted on yet. Compared as text: clocks differ.
-fn touch_is_pending(workspace: &Workspace) -> bool {
+pub(super) fn touch_is_pending(workspace: &Workspace) -> bool {
     workspace.touched.is_some() && workspace.touched != workspace.observed_touch
 }
 

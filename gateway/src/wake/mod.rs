@@ -20,7 +20,7 @@ use crate::limits::Limits;
 use crate::metrics::{Metrics, WakeResult, WriteKind};
 use crate::refusal::Refusal;
 use crate::workspaces::{ApiError, Created, Target, Workspace, Workspaces};
-use decision::{Decision, decide};
+use decision::{Decision, decide, is_stopped, touch_is_pending};
 use flights::Flights;
 
 /// How often a write is tried while the API server is not available.
@@ -232,6 +232,9 @@ pub(crate) fn doing(workspace: Option<&Workspace>) -> (String, String) {
         (None, failing) => failing,
     };
     match state {
+        Some(state) if is_stopped(&state.reason) && touch_is_pending(workspace) => {
+            (ready::STARTING.to_owned(), "its start was asked for".to_owned())
+        }
         Some(state) => (state.reason.clone(), state.message.clone()),
         None => (ready::PENDING.to_owned(), "the operator has not taken it up yet".to_owned()),
     }
@@ -276,6 +279,10 @@ mod tests {
     fn a_late_answer_names_what_it_waits_for() {
         let reason = |workspace: &Workspace| doing(Some(workspace)).0;
         assert_eq!(reason(&workspace("w", "u")), ready::PENDING);
+        let stopped = Workspace { ready: Some(state(false, ready::SUSPENDED)), ..workspace("w", "u") };
+        assert_eq!(reason(&stopped), ready::SUSPENDED);
+        let touched = Workspace { touched: Some("now".to_owned()), ..stopped };
+        assert_eq!(reason(&touched), ready::STARTING);
         let starting = Workspace { ready: Some(state(false, ready::STARTING)), ..workspace("w", "u") };
         assert_eq!(reason(&starting), ready::STARTING);
         let unbound = Workspace { storage: Some(state(false, storage::PENDING)), ..starting };

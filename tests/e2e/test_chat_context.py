@@ -95,8 +95,8 @@ def test_what_leaves_the_prompt_goes_into_the_summary(gateway: str, client: open
     word = secrets.token_hex(8)
     before = settled_user.mcp.read(SUMMARY)
     assert word not in before
-    say(client, conversation, f"say I remember {word}. {'x' * 900}")
-    say(client, conversation, f"say And now? {'y' * 900}")
+    say(client, conversation, f"say I remember {word}. {'x' * 380}")
+    say(client, conversation, f"say And now? {'y' * 380}")
     assert settled_user.mcp.read(SUMMARY) == before, "nothing has left the prompt yet"
     say(client, conversation, "say Go on.")
     summary = settled_user.mcp.read(SUMMARY)

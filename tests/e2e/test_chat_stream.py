@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,8 @@ connection.request("GET", "/lifecycle/status")
 print(json.dumps(json.load(connection.getresponse())["busy"]))
 """
 """Run in the agent's container, it tells which of the user's programs run."""
+SOON = 8.0
+"""Less than what the user's code may take."""
 RUNS = 3
 """Together they take longer than the silence after which the gateway says something."""
 
@@ -92,10 +95,9 @@ def test_long_tools_keep_the_stream_alive_and_the_workspace_awake(user: User, ga
 
 
 @pytest.mark.parametrize("path", ["events", "completions"])
-def test_a_client_that_leaves_ends_the_code_that_runs_in_the_workspace(user: User, gateway: str, path: str) -> None:
-    # Neither the limit of the user's code nor that of a tool ends it soon.
-    workspace = user.make_workspace(template={"env": [{"name": "DEXORDER_RUN_SECONDS", "value": "60"}]})
-    user.mcp.call("save_indicator", name="endless", source=ENDLESS)
+def test_a_client_that_leaves_ends_the_code_in_the_workspace(settled_user: User, gateway: str, path: str) -> None:
+    workspace = settled_user.workspace
+    settled_user.mcp.call("save_indicator", name="endless", source=ENDLESS)
     conversation = f"c-{secrets.token_hex(6)}"
     said = [{"id": "1", "role": "user", "content": 'call run_indicator {"name": "endless", "last": 1}\nsay Never.'}]
     run = {"threadId": conversation, "runId": "1", "messages": said}
@@ -110,12 +112,16 @@ def test_a_client_that_leaves_ends_the_code_that_runs_in_the_workspace(user: Use
         running: list[str] = json.loads(workspace.in_agent("python3", "-c", RUNNING))
         return running
 
-    headers = {"Authorization": f"Bearer {user.token}"}
+    headers = {"Authorization": f"Bearer {settled_user.token}"}
     body = run if path == "events" else completion
-    with user.http.stream("POST", f"{gateway}/v1/chat/{path}", json=body, headers=headers) as response:
+    with settled_user.http.stream("POST", f"{gateway}/v1/chat/{path}", json=body, headers=headers) as response:
         assert response.status_code == httpx2.codes.OK
         eventually("the code runs", lambda: busy() == ["run_indicator endless"], within=20)
+        began = time.monotonic()
     eventually("the code has ended", lambda: not busy(), within=20)
-    messages = eventually("the turn is kept", lambda: (found := kept(user, conversation))[2:] and found, within=20)
+    assert time.monotonic() - began < SOON
+    messages = eventually(
+        "the turn is kept", lambda: (found := kept(settled_user, conversation))[2:] and found, within=20
+    )
     assert messages[1]["tool_calls"][0]["is_error"] is True
     assert messages[-1]["turn"]["state"] == "interrupted"

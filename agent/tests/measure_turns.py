@@ -7,33 +7,17 @@ Several source folders are measured in turns, one call each after the other, so 
 from __future__ import annotations
 
 import contextlib
-import http.client
-import json
 import random
-import socket
 import statistics
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from support import MODERN, Agent, wait_until
+from support import Agent, Connection, wait_until
 
 HERE = Path(__file__).resolve().parents[1] / "src"
 CALLS = ("append_conversation", "read_conversation", "list_conversations")
-
-
-class Connection(http.client.HTTPConnection):
-    """HTTP over an agent's socket, kept."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=30)
-        self._path = path
-
-    def connect(self) -> None:
-        """Reach the agent."""
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.connect(str(self._path))
 
 
 class Measured:
@@ -50,24 +34,11 @@ class Measured:
 
     def call(self, name: str, **arguments: object) -> None:
         """Call a tool and take the time."""
-        meta = {
-            "io.modelcontextprotocol/protocolVersion": MODERN,
-            "io.modelcontextprotocol/clientInfo": {"name": "measure", "version": "1"},
-            "io.modelcontextprotocol/clientCapabilities": {},
-        }
-        params = {"name": name, "arguments": arguments, "_meta": meta}
-        headers = {
-            "Content-Type": "application/json", "Accept": "application/json, text/event-stream", "MCP-Protocol-Version": MODERN,
-            "Mcp-Method": "tools/call", "Mcp-Name": name, "dexorder-user": "trader1",
-        }  # fmt: skip
-        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params})
         before, began = self.agent.processor_ms(), time.perf_counter()
-        self._connection.request("POST", "/mcp", body, headers)
-        response = self._connection.getresponse()
-        answer = json.loads(response.read())
+        result = self.agent.ask("tools/call", {"name": name, "arguments": arguments}, "trader1", self._connection)
         self.walls[name].append((time.perf_counter() - began) * 1000)
         self.processor[name].append(self.agent.processor_ms() - before)
-        assert response.status == 200 and not answer["result"]["isError"], answer
+        assert not result["isError"], result
 
     def turn(self) -> None:
         """Read what was kept, keep what the user said, keep what came of it; a new conversation every 20 turns."""

@@ -50,6 +50,20 @@ def slowness(clock: Callable[[], float] = time.process_time) -> float:
     return max(1.0, (clock() - started) / 0.025)
 
 
+class Connection(http.client.HTTPConnection):
+    """HTTP over an agent's socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=30)
+        self._path = path
+
+    def connect(self) -> None:
+        """Reach the agent."""
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
 class Agent:
     """An agent process with a repository in a folder of its own."""
 
@@ -99,20 +113,20 @@ class Agent:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(30)
 
-    def request(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, bytes]:
-        """One plain HTTP request."""
-        connection = http.client.HTTPConnection("localhost", timeout=30)
-        connection.sock = socket.socket(socket.AF_UNIX)
-        connection.sock.settimeout(30)
-        connection.sock.connect(str(self.socket))
+    def request(
+        self, method: str, path: str, body: bytes | None = None, over: Connection | None = None, **headers: str
+    ) -> tuple[int, bytes]:
+        """One plain HTTP request, over a connection that is kept or one of its own."""
+        connection = over or Connection(self.socket)
         try:
             connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
             response = connection.getresponse()
             return response.status, response.read()
         finally:
-            connection.close()
+            if over is None:
+                connection.close()
 
-    def ask(self, method: str, params: dict[str, Any], user: str = "") -> dict[str, Any]:
+    def ask(self, method: str, params: dict[str, Any], user: str = "", over: Connection | None = None) -> dict[str, Any]:
         """One request of the newest protocol revision without the official client, which takes longer than the agent."""
         meta = {
             "io.modelcontextprotocol/protocolVersion": MODERN,
@@ -124,7 +138,7 @@ class Agent:
             "Content-Type": "application/json", "Accept": "application/json, text/event-stream", "MCP-Protocol-Version": MODERN,
             "Mcp-Method": method, "Mcp-Name": str(params.get("uri") or params.get("name") or ""), "dexorder-user": user,
         }  # fmt: skip
-        code, answer = self.request("POST", "/mcp", json.dumps(body).encode(), **{k: v for k, v in headers.items() if v})
+        code, answer = self.request("POST", "/mcp", json.dumps(body).encode(), over, **{k: v for k, v in headers.items() if v})
         decoded = dict(json.loads(answer))
         assert code == 200 and "result" in decoded, answer
         return dict(decoded["result"])

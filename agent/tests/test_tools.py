@@ -25,6 +25,8 @@ CHANGING = {
     "write_file", "history_restore",
 }  # fmt: skip
 
+RUNNING = {"run_indicator", "run_strategy", "backtest_strategy"}
+
 DOUBLE = '"""Twice the price."""\n\ndef compute(close, *, factor: float = 2.0):\n    return close * factor\n'
 ALWAYS = '"""Always in the market."""\nimport numpy as np\n\ndef signals(close):\n    return np.ones(len(close))\n'
 
@@ -45,6 +47,13 @@ async def test_every_tool_says_what_it_takes_gives_and_does(agent: Agent, mode: 
         assert hints.destructive_hint == (name in CHANGING - {"append_conversation", "add_package"})
         assert hints.idempotent_hint is True
         assert hints.open_world_hint == (name in {"add_package", "remove_package"})
+
+
+@pytest.mark.parametrize("connects", [False, True])
+def test_a_run_reaches_out_where_the_tier_lets_the_code_connect(connects: bool) -> None:
+    tools = {tool.name: tool for tool in listing.listed(read_only=False, connects=connects)}
+    hints = {name for name, tool in tools.items() if tool.annotations is not None and tool.annotations.open_world_hint}
+    assert hints == {"add_package", "remove_package"} | (RUNNING if connects else set())
 
 
 def test_the_listed_tools_are_those_of_the_code() -> None:

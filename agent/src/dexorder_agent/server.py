@@ -108,7 +108,8 @@ class WorkspaceServer(Server[Any]):
         """The tools that this user may call, in a fixed order."""
         from dexorder_agent.tools.listing import listed
 
-        shown = listed(read_only=self._workspace.settings.read_only)
+        settings = self._workspace.settings
+        shown = listed(read_only=settings.read_only, connects=settings.limits.egress != "None")
         self._workspace.pool.expect()
         return types.ListToolsResult(tools=shown)
 

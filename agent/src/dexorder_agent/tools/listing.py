@@ -13,11 +13,23 @@ from mcp_types import Tool
 
 FILE = Path(__file__).with_suffix(".json")
 
+RUN_CODE = ("run_indicator", "run_strategy", "backtest_strategy")
+"""They reach as far as the user's code does."""
 
-def listed(*, read_only: bool) -> list[Tool]:
-    """The tools in their order, without those that change something if the user may only read."""
-    tools = [Tool.model_validate(tool) for tool in json.loads(FILE.read_bytes())]
-    return [tool for tool in tools if tool.annotations is not None and (tool.annotations.read_only_hint or not read_only)]
+
+def listed(*, read_only: bool, connects: bool) -> list[Tool]:
+    """The tools in their order, without those that change something if the user may only read.
+
+    `connects` says whether the user's code may use the network.
+    """
+    found = []
+    for described in json.loads(FILE.read_bytes()):
+        annotations = described["annotations"]
+        if read_only and not annotations["readOnlyHint"]:
+            continue
+        annotations["openWorldHint"] |= connects and described["name"] in RUN_CODE
+        found.append(Tool.model_validate(described))
+    return found
 
 
 def made() -> list[dict[str, Any]]:

@@ -155,3 +155,38 @@ def test_the_key_outlives_the_pod_and_a_client_goes_on(funds: tuple[Fund, Fund])
         assert mcp.tools()
     fund.workspace.wait("Ready", within=START_SECONDS)
     assert fund.workspace.status["publicKey"] == before
+
+
+KEY_FOLDER = "/var/lib/dexorder/direct"
+PEEK = """
+import os
+
+
+def compute(close):
+    keys = ("/var/lib/dexorder", "/var/lib/dexorder/direct/keys.json")
+    for path in (*keys, "/workspace", "/run/dexorder", "/proc", "/"):
+        try:
+            print(path, os.listdir(path) if os.path.isdir(path) else open(path).read())
+        except OSError as error:
+            print(path, type(error).__name__)
+    return close
+"""
+
+
+def test_neither_the_agent_nor_the_users_code_sees_the_sidecars_key(funds: tuple[Fund, Fund]) -> None:
+    fund, _ = funds
+    with fund.client(fund.auth()) as (mcp, _):
+        mcp.call("save_indicator", name="peek", source=PEEK)
+        told = mcp.call("run_indicator", name="peek", last=1)["printed"].splitlines()
+    assert len(told) == 6
+    for line in told:
+        # What is not there, and what the code is not let near.
+        assert line.split()[1] in {"FileNotFoundError", "PermissionError"}, line
+    agent = fund.workspace.in_agent
+    assert agent("ls", "/workspace").split() == ["repository"]
+    assert agent("sh", "-c", f"ls {KEY_FOLDER} 2>&1 || true").endswith("No such file or directory\n")
+    assert agent("sh", "-c", "find / -name keys.json -not -path '/proc/*' 2>/dev/null || true") == ""
+    # The sidecar's processes, by whose folders of /proc its files could be reached, are not there either.
+    processes = agent("sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
+    assert "dexorder_agent" in processes
+    assert "dexorder-sidecar" not in processes

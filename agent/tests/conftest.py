@@ -21,8 +21,8 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="session")
 def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
-    """An agent that all tests share. Its runs may take 2 seconds."""
-    running = Agent(tmp_path_factory.mktemp("shared"), AGENT_RUN_SECONDS="2").start()
+    """An agent that all tests share."""
+    running = Agent(tmp_path_factory.mktemp("shared")).start()
     wait_until(lambda: running.status()["commit"])
     yield running
     assert running.stop() == 0

@@ -57,7 +57,7 @@ async def test_progress_of_a_long_run_is_told_if_asked_for(agent: Agent, mode: s
     assert len(told) >= 2
     assert [progress for progress, _, _ in told] == sorted(progress for progress, _, _ in told)
     assert told[-1][0] > 0.8
-    assert {total for _, total, _ in told} == {2.0}
+    assert {total for _, total, _ in told} == {10.0}
     assert all("slow" in str(message) for _, _, message in told)
     await agent.call("delete_indicator", name="slow")
 

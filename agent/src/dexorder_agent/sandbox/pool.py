@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 SHOWN_PRINT = 4096
 DRAWING_MIB = 256
+DRAWING_SECONDS = 10.0
+"""What a chart may take at least: the limits are for the user's code."""
 EXPECT_SECONDS = 0.1
 WARM_SECONDS = 300.0
 """So long after the last run the warm process is kept. It takes as much memory as all the rest."""
@@ -185,13 +187,19 @@ class Pool:
             "outputs": list(job.outputs),
             "site": self._site(),
             "memory_mib": self._limits.memory_mib,
+            "seconds": self._limits.seconds,
         }
         blobs, printed, milliseconds = await self._in_child(header, job.columns, label)
         return Outcome(_arrays(job, blobs), printed, milliseconds)
 
     async def draw(self, spec: dict[str, Any], columns: Sequence[array[float]]) -> bytes:
         """Draw a chart as PNG (see chart/draw.py)."""
-        header = {"path": "the chart", "draw": spec, "memory_mib": max(DRAWING_MIB, self._limits.memory_mib)}
+        header = {
+            "path": "the chart",
+            "draw": spec,
+            "memory_mib": max(DRAWING_MIB, self._limits.memory_mib),
+            "seconds": max(DRAWING_SECONDS, self._limits.seconds),
+        }
         blobs, _, _ = await self._in_child(header, columns, "chart")
         if len(blobs) != 1 or not blobs[0].startswith(b"\x89PNG"):
             raise SandboxError("the chart could not be drawn")
@@ -226,11 +234,11 @@ class Pool:
                 socket.send_fds(control, [json.dumps({"run": number}).encode()], [theirs.fileno(), printed])
             reader, writer = await asyncio.open_unix_connection(sock=ours, limit=1 << 20)
             try:
-                async with asyncio.timeout(self._limits.seconds):
+                async with asyncio.timeout(header["seconds"]):
                     blobs = await self._exchange(header, columns, reader, writer, ended)
             except TimeoutError:
                 raise SandboxError(
-                    f"{header['path']} ran longer than the {self._limits.seconds:g} s that a run may take and was stopped"
+                    f"{header['path']} ran longer than the {header['seconds']:g} s that a run may take and was stopped"
                 ) from None
             finally:
                 writer.close()
@@ -251,7 +259,7 @@ class Pool:
     ) -> list[bytes]:
         path = header["path"]
         limits = self._limits
-        limited = {**header, "seconds": limits.seconds, "printed_bytes": limits.printed_bytes, "egress": limits.egress}
+        limited = {**header, "printed_bytes": limits.printed_bytes, "egress": limits.egress}
         try:
             writer.write(wire.pack(limited, [column.tobytes() for column in columns]))
             await writer.drain()

@@ -136,6 +136,7 @@ async fn call(sender: &mut SendRequest<Full<Bytes>>, token: &str) -> Result<Dura
     let request = Request::post("/mcp")
         .header("host", "localhost")
         .header("content-type", "application/json")
+        .header("mcp-protocol-version", "2026-07-28")
         .header(headers::IDENTITY, token)
         .body(Full::from(CALL))?;
     let began = Instant::now();

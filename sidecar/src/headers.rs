@@ -1,17 +1,25 @@
 //! Which headers pass between client and agent, and which are dropped or set.
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use dexorder_protocol::headers::{PREFIX, USER, mark_event_stream, strip_hop_by_hop, strip_named};
-use http::header::{AUTHORIZATION, COOKIE, EXPECT, FORWARDED, HOST, ORIGIN, SET_COOKIE};
+use http::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_TYPE, COOKIE, EXPECT, FORWARDED, HOST, ORIGIN, SET_COOKIE,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use crate::activity::Kind;
 
-/// The method of the JSON-RPC request, mirrored in a header from [`FIRST_MIRRORED_REVISION`] on. The agent refuses a
-/// request whose body says something else.
+/// The revision that the agent is spoken to in, and the first whose requests mirror their method in a header. The agent
+/// refuses a request whose body says something else.
+pub(crate) const NEWEST_REVISION: &str = "2026-07-28";
+pub(crate) const PROTOCOL_VERSION: &str = "mcp-protocol-version";
+/// The session of a client of an older revision.
+pub(crate) const SESSION_ID: &str = "mcp-session-id";
+/// Prefix of the headers of MCP itself.
+pub(crate) const MCP_PREFIX: &str = "mcp-";
 const MCP_METHOD: &str = "mcp-method";
-const MCP_PROTOCOL_VERSION: &str = "mcp-protocol-version";
-const FIRST_MIRRORED_REVISION: &str = "2026-07-28";
-const LISTEN_METHOD: &str = "subscriptions/listen";
+const MCP_NAME: &str = "mcp-name";
+pub(crate) const LISTEN_METHOD: &str = "subscriptions/listen";
 
 const LOCALHOST: HeaderValue = HeaderValue::from_static("localhost");
 
@@ -25,8 +33,7 @@ pub(crate) fn kind(method: &Method, headers: &HeaderMap) -> Kind {
     let value = |name| headers.get(name).map(HeaderValue::as_bytes);
     let listens = *method == Method::GET
         || value(MCP_METHOD) == Some(LISTEN_METHOD.as_bytes())
-            && value(MCP_PROTOCOL_VERSION)
-                .is_some_and(|revision| revision >= FIRST_MIRRORED_REVISION.as_bytes());
+            && value(PROTOCOL_VERSION).is_some_and(|revision| revision >= NEWEST_REVISION.as_bytes());
     if listens { Kind::Listen } else { Kind::Call }
 }
 
@@ -39,6 +46,31 @@ pub(crate) fn to_agent(headers: &mut HeaderMap, user: &HeaderValue) {
     strip_named(headers, |name| name.starts_with(PREFIX) || name.starts_with("x-forwarded-"));
     headers.insert(HOST, LOCALHOST);
     headers.insert(HeaderName::from_static(USER), user.clone());
+}
+
+/// Makes a request's headers those that the newest revision demands (2026-07-28, basic/transports/streamable-http, Standard
+/// Request Headers). `name` is what the request names: a tool, a prompt, a resource.
+pub(crate) fn mirror(headers: &mut HeaderMap, method: &str, name: Option<&str>) {
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
+    headers.insert(PROTOCOL_VERSION, HeaderValue::from_static(NEWEST_REVISION));
+    headers.insert(MCP_METHOD, mirrored(method));
+    if let Some(name) = name {
+        headers.insert(MCP_NAME, mirrored(name));
+    }
+}
+
+/// A value of a body as it stands in a header (same page, Value Encoding).
+pub(crate) fn mirrored(value: &str) -> HeaderValue {
+    let plain = value.bytes().all(|byte| (0x20..=0x7e).contains(&byte))
+        && value.trim_ascii() == value
+        && !(value.starts_with("=?base64?") && value.ends_with("?="));
+    if plain && let Ok(value) = HeaderValue::from_str(value) {
+        return value;
+    }
+    // Letters, digits and the marks of base64 make a header's value.
+    HeaderValue::from_str(&format!("=?base64?{}?=", STANDARD.encode(value)))
+        .unwrap_or(HeaderValue::from_static(""))
 }
 
 /// Makes the agent's headers those of the response to the client.
@@ -126,6 +158,20 @@ mod tests {
         ]);
         to_client(&mut headers);
         assert_eq!(names(&headers), ["allow"]);
+    }
+
+    #[test]
+    fn a_mirrored_value_is_plain_or_encoded_as_the_specification_shows() {
+        for (value, expected) in [
+            ("us-west1", "us-west1"),
+            ("Hello, 世界", "=?base64?SGVsbG8sIOS4lueVjA==?="),
+            (" padded ", "=?base64?IHBhZGRlZCA=?="),
+            ("line1\nline2", "=?base64?bGluZTEKbGluZTI=?="),
+            ("=?base64?literal?=", "=?base64?PT9iYXNlNjQ/bGl0ZXJhbD89?="),
+            ("", ""),
+        ] {
+            assert_eq!(mirrored(value), expected, "{value}");
+        }
     }
 
     #[test]

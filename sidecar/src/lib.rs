@@ -13,6 +13,7 @@ mod direct;
 mod drain;
 mod gate;
 mod headers;
+mod legacy;
 mod mark;
 mod metrics;
 mod proxy;

@@ -1,4 +1,5 @@
-//! The MCP port. A request passes these phases: who sent it, what does it ask for, may it run, is the agent up, send it, relay the answer.
+//! The MCP port. A request passes these phases: who sent it, what does it ask for, may it run, is the agent up, send it, relay
+//! the answer. Those of the revisions before 2026-07-28 go another way.
 
 use std::sync::Arc;
 
@@ -7,21 +8,22 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::any;
-use dexorder_protocol::headers::{SESSION, is_event_stream};
+use dexorder_protocol::headers::SESSION;
 use dexorder_protocol::jsonrpc::request_id;
 use dexorder_protocol::{DIRECT_KEY_PATH, DIRECT_SESSION_PATH, MCP_PATH};
-use http::header::CONTENT_LENGTH;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, Method, Uri, Version};
+use http::{HeaderName, HeaderValue, Method, Uri, Version};
 use hyper::body::Incoming;
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use crate::agent::{Connection, SendError};
-use crate::auth::{Caller, Users};
+use crate::auth::{Ambiguous, Caller, Users};
 use crate::direct;
 use crate::gate::Pass;
 use crate::headers;
+use crate::legacy::{self, Revision};
 use crate::metrics::Outcome;
 use crate::refusal::Refusal;
 use crate::relay::{Memory, Record, Relayed, Remembered, discard, whole};
@@ -47,6 +49,15 @@ async fn not_found(State(app): State<Arc<App>>, request: Request) -> Response {
 async fn serve(State(app): State<Arc<App>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let mut record = Record::new(Arc::clone(&app.metrics), headers::kind(&parts.method, &parts.headers));
+    match Revision::of_request(&parts.headers) {
+        Ok(None) => {}
+        Ok(Some(revision)) => return legacy::serve(app, revision, parts, body, record).await,
+        Err(Ambiguous) => {
+            let refusal = Refusal::Malformed("it names its revision twice");
+            record.set(refusal.reason().into());
+            return refuse(&app, refusal, discard(body).await);
+        }
+    }
     let admitted = match admit(&app, &parts, body).await {
         Ok(admitted) => admitted,
         Err(Refused { refusal, id }) => {
@@ -57,20 +68,15 @@ async fn serve(State(app): State<Arc<App>>, request: Request) -> Response {
     };
     let Admitted { mut caller, users, pass, body } = admitted;
     let memory = Memory::default();
-    let is_get = parts.method == Method::GET;
     let request = to_agent(parts, Body::new(Remembered::new(body, memory.clone())), &caller);
-    match forward(&app, &pass, request).await {
+    match forward(&app, &pass.cut(), request, Turn::First).await {
         Ok((response, connection)) => {
             pass.answered();
             let (mut parts, body) = response.into_parts();
             headers::to_client(&mut parts.headers);
-            let news = takes_news(is_get, &parts.headers).then(|| app.announcer.listen());
-            if let Some(session) = caller.session {
-                parts.headers.insert(HeaderName::from_static(SESSION), session);
-            }
-            let relayed = Relayed::new(body, pass, record, connection).with_news(news);
+            let relayed = Relayed::new(body, pass, record, connection);
             let relayed = relayed.with_place(caller.place.take()).with_limit(caller.listens);
-            Response::from_parts(parts, Body::new(relayed))
+            with_session(Response::from_parts(parts, Body::new(relayed)), caller.session)
         }
         Err(Failed { refusal, unsent }) => {
             record.set(refusal.reason().into());
@@ -84,12 +90,16 @@ async fn serve(State(app): State<Arc<App>>, request: Request) -> Response {
     }
 }
 
-/// Whether a response is a stream that the sidecar may put notifications on.
-fn takes_news(is_get: bool, headers: &HeaderMap) -> bool {
-    is_get && is_event_stream(headers) && !headers.contains_key(CONTENT_LENGTH)
+/// Gives a client of mode Public its session.
+pub(crate) fn with_session(mut response: Response, session: Option<HeaderValue>) -> Response {
+    if let Some(session) = session {
+        response.headers_mut().insert(HeaderName::from_static(SESSION), session);
+    }
+    response
 }
 
-fn refuse(app: &App, refusal: Refusal, id: Option<Value>) -> Response {
+/// Refuses a request.
+pub(crate) fn refuse(app: &App, refusal: Refusal, id: Option<Value>) -> Response {
     match app.tenancy.tenant().map(|tenant| &tenant.users) {
         Some(Users::Direct(mode)) => refusal.response_with(id, Some(mode.run())),
         _ => refusal.response(id),
@@ -105,9 +115,9 @@ struct Admitted<'a> {
 }
 
 /// A request that may not.
-struct Refused {
-    refusal: Refusal,
-    id: Option<Value>,
+pub(crate) struct Refused {
+    pub(crate) refusal: Refusal,
+    pub(crate) id: Option<Value>,
 }
 
 /// Checks method, sender and, where the auth mode asks for it, the body, and lets the request in.
@@ -135,7 +145,8 @@ async fn admit<'a>(app: &'a App, parts: &Parts, body: Body) -> Result<Admitted<'
     }
 }
 
-fn check_head<'a>(app: &'a App, parts: &Parts) -> Result<(Caller, &'a Users), Refusal> {
+/// Checks what a request's head says: method and sender.
+pub(crate) fn check_head<'a>(app: &'a App, parts: &Parts) -> Result<(Caller, &'a Users), Refusal> {
     if !matches!(parts.method, Method::POST | Method::GET | Method::DELETE) {
         return Err(Refusal::Method("POST, GET, DELETE"));
     }
@@ -154,18 +165,28 @@ fn to_agent(mut parts: Parts, body: Body, caller: &Caller) -> Request {
     Request::from_parts(parts, body)
 }
 
-/// A request that got no response from the agent.
-struct Failed {
-    refusal: Refusal,
-    /// The request, if nothing of it was sent.
-    unsent: Option<Box<Request>>,
+/// Which time a request is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// Nothing of it was done: it may be refused yet.
+    First,
+    /// It goes on with what was begun.
+    Later,
 }
 
-/// Sends the request as soon as the agent is up, and waits for the head of the response.
-async fn forward(
+/// A request that got no response from the agent.
+pub(crate) struct Failed {
+    pub(crate) refusal: Refusal,
+    /// The request, if nothing of it was sent.
+    pub(crate) unsent: Option<Box<Request>>,
+}
+
+/// Sends the request as soon as the agent is up, and waits for the head of the response. `cut` ends that.
+pub(crate) async fn forward(
     app: &App,
-    pass: &Pass,
+    cut: &CancellationToken,
     request: Request,
+    turn: Turn,
 ) -> Result<(Response<Incoming>, Connection), Failed> {
     let until = Instant::now() + app.hold_timeout;
     let mut request = Box::new(request);
@@ -173,7 +194,7 @@ async fn forward(
         let found = tokio::select! {
             // In this order: a request that may still be refused is, once the workspace stops.
             biased;
-            () = app.gate.closed() => Err(Refusal::Draining),
+            () = app.gate.closed(), if turn == Turn::First => Err(Refusal::Draining),
             found = timeout_at(until, app.agent.connection()) => found.map_err(|_| Refusal::AgentStarting),
         };
         let mut connection = match found {
@@ -182,7 +203,7 @@ async fn forward(
         };
         let sent = tokio::select! {
             sent = connection.send(*request) => sent,
-            () = pass.cut().cancelled_owned() => return Err(Failed { refusal: Refusal::CutOff, unsent: None }),
+            () = cut.cancelled() => return Err(Failed { refusal: Refusal::CutOff, unsent: None }),
         };
         match sent {
             Ok(response) => return Ok((response, connection)),

@@ -27,6 +27,8 @@ pub(crate) enum Refusal {
     Malformed(&'static str),
     #[error("the session has ended or is of another workspace: leave {} out for a new one", headers::SESSION)]
     Session,
+    #[error("there is no such session: initialize without {} for a new one", crate::headers::SESSION_ID)]
+    UnknownSession,
     #[error("{0}")]
     NotForVisitors(NotForVisitors),
     #[error("too many requests: try again in {seconds} s")]
@@ -60,8 +62,6 @@ pub(crate) enum NotForVisitors {
     Method,
     #[error("anonymous visitors may call tools that are marked read-only: this one is not, or is not known")]
     Tool,
-    #[error("anonymous visitors may use POST and GET")]
-    HttpMethod,
 }
 
 /// Why a credential, a token or a proof of mode Direct does not hold.
@@ -92,7 +92,7 @@ impl Refusal {
         match self {
             Self::Identity(_) => Reason::Unauthenticated,
             Self::WrongUser => Reason::WrongUser,
-            Self::NotFound | Self::Method(_) => Reason::NotFound,
+            Self::NotFound | Self::Method(_) | Self::UnknownSession => Reason::NotFound,
             Self::TooLarge(_) => Reason::RequestTooLarge,
             Self::Malformed(_) => Reason::InvalidRequest,
             Self::Session | Self::Credential(_) => Reason::CredentialRefused,
@@ -118,7 +118,7 @@ impl Refusal {
             | Self::UnknownKey
             | Self::Replayed(_) => StatusCode::UNAUTHORIZED,
             Self::WrongUser | Self::NotForVisitors(_) => StatusCode::FORBIDDEN,
-            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::NotFound | Self::UnknownSession => StatusCode::NOT_FOUND,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
@@ -133,7 +133,12 @@ impl Refusal {
         if self.status().is_client_error() { INVALID_REQUEST } else { INTERNAL_ERROR }
     }
 
-    /// The response, with the id of the request if it could be read.
+    /// The JSON-RPC error, with the id of the request if it could be read.
+    pub(crate) fn body(self, id: Option<Value>) -> Value {
+        error_body(id, self.code(), self.reason(), &self.to_string())
+    }
+
+    /// The response, with the same.
     pub(crate) fn response(self, id: Option<Value>) -> Response {
         self.response_with(id, None)
     }
@@ -141,7 +146,7 @@ impl Refusal {
     /// The same, with the workspace's run of now, which a client of mode Direct needs for its next proof.
     pub(crate) fn response_with(self, id: Option<Value>, run: Option<&str>) -> Response {
         let reason = self.reason();
-        let mut body = error_body(id, self.code(), reason, &self.to_string());
+        let mut body = self.body(id);
         if let Some(run) = run {
             body["error"]["data"]["run"] = Value::from(run);
         }
@@ -178,6 +183,7 @@ mod tests {
             (Refusal::TooLarge(1), false),
             (Refusal::Malformed("no object"), false),
             (Refusal::Session, false),
+            (Refusal::UnknownSession, false),
             (Refusal::NotForVisitors(NotForVisitors::Tool), false),
             (Refusal::TooMany { seconds: 7 }, true),
             (Refusal::Credential(CredentialError::Refused), false),

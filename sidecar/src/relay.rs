@@ -20,7 +20,6 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::activity::Kind;
 use crate::agent::Connection;
-use crate::announce::News;
 use crate::gate::Pass;
 use crate::metrics::{Metrics, Outcome};
 use crate::refusal::Refusal;
@@ -191,7 +190,6 @@ pin_project! {
         pass: Pass,
         record: Record,
         connection: Option<Connection>,
-        news: Option<News>,
         place: Option<OwnedSemaphorePermit>,
         #[pin]
         end: Option<Sleep>,
@@ -220,13 +218,7 @@ impl Relayed {
     pub(crate) fn new(inner: Incoming, pass: Pass, record: Record, connection: Connection) -> Self {
         let cut = pass.cut().cancelled_owned();
         let connection = Some(connection);
-        Self { inner, cut, ended: false, pass, record, connection, news: None, place: None, end: None }
-    }
-
-    /// Puts notifications between the agent's events.
-    pub(crate) fn with_news(mut self, news: Option<News>) -> Self {
-        self.news = news;
-        self
+        Self { inner, cut, ended: false, pass, record, connection, place: None, end: None }
     }
 
     /// Keeps a place among the requests at once until the response has ended.
@@ -257,9 +249,6 @@ impl HttpBody for Relayed {
         match this.inner.poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 this.pass.touch();
-                if let (Some(news), Some(chunk)) = (this.news, frame.data_ref()) {
-                    news.passed(chunk);
-                }
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(None) => {
@@ -274,10 +263,8 @@ impl HttpBody for Relayed {
             }
             Poll::Pending => {
                 let over = this.end.as_pin_mut().is_some_and(|end| end.poll(cx).is_ready());
-                if !over && this.cut.poll(cx).is_pending() {
-                    let Some(news) = this.news else { return Poll::Pending };
-                    // No activity: nobody asked for it.
-                    return news.poll(cx).map(|event| Some(Ok(Frame::data(event))));
+                if !over {
+                    ready!(this.cut.poll(cx));
                 }
                 *this.ended = true;
                 this.record.set(Outcome::CutOff);
@@ -295,6 +282,6 @@ impl HttpBody for Relayed {
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.news.is_some() { SizeHint::default() } else { self.inner.size_hint() }
+        self.inner.size_hint()
     }
 }

@@ -21,6 +21,7 @@ use crate::auth::{IdentityKeys, KeysFileError, Users};
 use crate::config::Config;
 use crate::drain::Drain;
 use crate::gate::Gate;
+use crate::legacy::Legacy;
 use crate::mark::Mark;
 use crate::metrics::Metrics;
 use crate::tenancy::{AssignError, Tenancy};
@@ -32,6 +33,8 @@ const CLOSE_TIME: Duration = Duration::from_secs(1);
 /// What the handlers of both ports share.
 pub(crate) struct App {
     pub(crate) hold_timeout: Duration,
+    pub(crate) input_timeout: Duration,
+    pub(crate) legacy: Legacy,
     pub(crate) keys: Arc<IdentityKeys>,
     pub(crate) tenancy: Tenancy,
     pub(crate) announcer: Arc<Announcer>,
@@ -175,6 +178,8 @@ async fn app(config: Config) -> Result<Arc<App>, ServerError> {
     ));
     Ok(Arc::new(App {
         hold_timeout: config.hold_timeout,
+        input_timeout: config.input_timeout,
+        legacy: Legacy::new(),
         keys,
         tenancy,
         announcer: Arc::default(),

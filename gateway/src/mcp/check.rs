@@ -129,9 +129,9 @@ pub(super) async fn check(
             headers::check_get(&headers)?;
             Ok(checked(session?, Purpose::Listen, Bytes::new(), None, false, guest))
         }
-        // Ends a session, if the agent keeps one: nothing that a stopped workspace would be woken for.
+        // Ends what the workspace keeps of a session: nothing that a stopped one would be woken for.
         _ => match session? {
-            Some(session) if !session.kept_by_agent => Err(Refusal::SessionStays.into()),
+            Some(session) if !session.known_to_workspace => Err(Refusal::SessionStays.into()),
             session => Ok(checked(session, Purpose::Listen, Bytes::new(), None, false, guest)),
         },
     }

@@ -172,7 +172,7 @@ async fn answer(app: &App, door: &Door, from: IpAddr, request: Request<Body>, be
             app.metrics.response_head(begun.elapsed());
             (respond(app, response, &checked, &pod), Outcome::Forwarded)
         }
-        // A session that an agent kept ended with its pod.
+        // A stopped workspace keeps nothing of a session.
         Err(Refusal::NotAwake) if checked.method == Method::DELETE && checked.session.is_some() => {
             refuse(app, &Refusal::NoSession.into())
         }

@@ -1,7 +1,7 @@
 //! Sessions of clients of the revisions before 2026-07-28. A session's identifier is sealed by the gateway and bound to
 //! the user and to the workspace. It holds all that a session is: nothing is kept here, so it is good at every replica,
-//! after a restart, and after the workspace was stopped. If the agent keeps a session of its own, that one's identifier
-//! is inside and never leaves the platform.
+//! after a restart, and after the workspace was stopped. What the workspace's sidecar must know of the client to translate
+//! its requests is inside, as the sidecar's own identifier, and never leaves the platform.
 //!
 //! A visitor's identifier has the visitor's credential before it, with a point between: clients of those revisions send
 //! back the identifier and nothing else, and so come back to the same visitor.
@@ -18,16 +18,16 @@ pub(super) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-i
 const PROTOCOL_VERSION: &str = "mcp-protocol-version";
 /// From this revision on there are no sessions, and an identifier is ignored.
 const FIRST_WITHOUT_SESSIONS: &[u8] = b"2026-07-28";
-/// The longest identifier of the agent's own.
-const MOST_OF_AGENT: usize = 512;
+/// The longest identifier of the workspace's own.
+const MOST_OF_WORKSPACE: usize = 1024;
 const FORM: u8 = 1;
 
 /// What an identifier says.
 #[derive(Debug, PartialEq, Eq)]
 struct Content {
     workspace_uid: String,
-    /// Identifier of the agent's own session.
-    agent: Vec<u8>,
+    /// The workspace's own identifier.
+    own: Vec<u8>,
 }
 
 /// The session that a request belongs to.
@@ -37,8 +37,8 @@ pub(super) struct Session {
     pub(super) id: HeaderValue,
     /// The workspace that it is bound to.
     pub(super) workspace_uid: String,
-    /// Whether the agent keeps a session too.
-    pub(super) kept_by_agent: bool,
+    /// Whether the workspace has an identifier of its own. One of an older version has none.
+    pub(super) known_to_workspace: bool,
 }
 
 impl Content {
@@ -46,7 +46,7 @@ impl Content {
     fn seal(&self, user: &str, keys: &Ring) -> Result<String, SealError> {
         let uid = self.workspace_uid.as_bytes();
         let length = u8::try_from(uid.len()).map_err(|_| SealError)?;
-        let text = [&[FORM, length], uid, &self.agent].concat();
+        let text = [&[FORM, length], uid, &self.own].concat();
         keys.seal(text, user.as_bytes())
     }
 
@@ -56,8 +56,8 @@ impl Content {
         let (&[FORM, length], rest) = content.split_first_chunk::<2>()? else {
             return None;
         };
-        let (uid, agent) = rest.split_at_checked(usize::from(length))?;
-        Some(Self { workspace_uid: String::from_utf8(uid.to_vec()).ok()?, agent: agent.to_vec() })
+        let (uid, own) = rest.split_at_checked(usize::from(length))?;
+        Some(Self { workspace_uid: String::from_utf8(uid.to_vec()).ok()?, own: own.to_vec() })
     }
 }
 
@@ -82,7 +82,7 @@ pub(super) fn visitor(headers: &HeaderMap, keys: &Ring) -> Result<Option<Visitor
     Visitor::open(credential, keys, clock::seconds()).map(Some).map_err(|_| Refusal::NoSession)
 }
 
-/// Takes the client's identifier out of the headers that go on, and puts the agent's own in its place, if there is one.
+/// Takes the client's identifier out of the headers that go on, and puts the workspace's own in its place, if there is one.
 /// `visits`: it is a visitor's.
 pub(super) fn enter(
     headers: &mut HeaderMap,
@@ -97,15 +97,15 @@ pub(super) fn enter(
     };
     let own = if visits { parts(id.as_bytes()).map(|(_, own)| own) } else { Some(id.as_bytes()) };
     let content = own.and_then(|own| Content::open(own, user, keys)).ok_or(Refusal::NoSession)?;
-    let kept_by_agent = !content.agent.is_empty();
-    if kept_by_agent {
-        let agent = HeaderValue::from_bytes(&content.agent).map_err(|_| Refusal::NoSession)?;
-        headers.insert(SESSION_ID, agent);
+    let known_to_workspace = !content.own.is_empty();
+    if known_to_workspace {
+        let own = HeaderValue::from_bytes(&content.own).map_err(|_| Refusal::NoSession)?;
+        headers.insert(SESSION_ID, own);
     }
-    Ok(Some(Session { id, workspace_uid: content.workspace_uid, kept_by_agent }))
+    Ok(Some(Session { id, workspace_uid: content.workspace_uid, known_to_workspace }))
 }
 
-/// Puts the client's identifier into a response in place of the agent's own.
+/// Puts the client's identifier into a response in place of the workspace's own.
 pub(super) fn leave(headers: &mut HeaderMap, session: Option<&Session>) {
     let named = headers.remove(SESSION_ID).is_some();
     if let Some(session) = session.filter(|_| named) {
@@ -121,11 +121,11 @@ pub(super) fn begin(
     workspace_uid: &str,
     keys: &Seals,
 ) -> Result<(), SealError> {
-    let agent = headers.remove(SESSION_ID).map(|id| id.as_bytes().to_vec()).unwrap_or_default();
-    if agent.len() > MOST_OF_AGENT {
+    let own = headers.remove(SESSION_ID).map(|id| id.as_bytes().to_vec()).unwrap_or_default();
+    if own.len() > MOST_OF_WORKSPACE {
         return Err(SealError);
     }
-    let mut id = Content { workspace_uid: workspace_uid.to_owned(), agent }.seal(user, &keys.sessions)?;
+    let mut id = Content { workspace_uid: workspace_uid.to_owned(), own }.seal(user, &keys.sessions)?;
     if let Some(visitor) = visitor {
         id = format!("{}.{id}", visitor.seal(&keys.visitors)?);
     }
@@ -158,10 +158,10 @@ mod tests {
             .collect()
     }
 
-    fn issued(user: &str, agent: Option<&'static str>) -> String {
+    fn issued(user: &str, own: Option<&'static str>) -> String {
         let mut response = HeaderMap::new();
-        if let Some(agent) = agent {
-            response.insert(SESSION_ID, HeaderValue::from_static(agent));
+        if let Some(own) = own {
+            response.insert(SESSION_ID, HeaderValue::from_static(own));
         }
         begin(&mut response, user, None, "uid-1", &seals("a")).unwrap();
         response[SESSION_ID].to_str().unwrap().to_owned()
@@ -176,22 +176,22 @@ mod tests {
         let id = issued("trader1", None);
         assert!(id.bytes().all(|byte| (0x21..=0x7e).contains(&byte)));
         let session = entered("trader1", &id, &key("a")).unwrap().unwrap();
-        assert_eq!((session.workspace_uid.as_str(), session.kept_by_agent), ("uid-1", false));
+        assert_eq!((session.workspace_uid.as_str(), session.known_to_workspace), ("uid-1", false));
         assert_ne!(id, issued("trader1", None));
     }
 
     #[test]
-    fn the_agents_own_identifier_is_inside_and_not_to_be_read() {
-        let id = issued("trader1", Some("of-the-agent"));
-        assert!(!String::from_utf8_lossy(&URL_SAFE_NO_PAD.decode(&id).unwrap()).contains("agent"));
+    fn the_workspaces_own_identifier_is_inside_and_not_to_be_read() {
+        let id = issued("trader1", Some("of-the-workspace"));
+        assert!(!String::from_utf8_lossy(&URL_SAFE_NO_PAD.decode(&id).unwrap()).contains("of-the"));
         let mut request = headers(&[("mcp-session-id", &id), ("mcp-protocol-version", "2025-11-25")]);
         let session = enter(&mut request, "trader1", false, &key("a")).unwrap().unwrap();
-        assert!(session.kept_by_agent);
-        assert_eq!(request[SESSION_ID], "of-the-agent");
-        let mut response = headers(&[("mcp-session-id", "of-the-agent")]);
+        assert!(session.known_to_workspace);
+        assert_eq!(request[SESSION_ID], "of-the-workspace");
+        let mut response = headers(&[("mcp-session-id", "of-the-workspace")]);
         leave(&mut response, Some(&session));
         assert_eq!(response[SESSION_ID], id);
-        response = headers(&[("mcp-session-id", "of-the-agent")]);
+        response = headers(&[("mcp-session-id", "of-the-workspace")]);
         leave(&mut response, None);
         assert!(response.is_empty());
     }
@@ -204,7 +204,7 @@ mod tests {
         };
         refused("trader2", &id, &key("a"));
         refused("trader1", &id, &key("b"));
-        for foreign in ["", "x", "of-the-agent", &id[1..], &"A".repeat(5000)] {
+        for foreign in ["", "x", "of-the-workspace", &id[1..], &"A".repeat(5000)] {
             refused("trader1", foreign, &key("a"));
         }
         let sealed = URL_SAFE_NO_PAD.decode(&id).unwrap();
@@ -226,12 +226,12 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_can_not_make_the_identifier_too_long() {
-        let long = "x".repeat(MOST_OF_AGENT + 1);
+    fn a_workspace_can_not_make_the_identifier_too_long() {
+        let long = "x".repeat(MOST_OF_WORKSPACE + 1);
         assert!(begin(&mut headers(&[("mcp-session-id", &long)]), "u", None, "uid", &seals("a")).is_err());
         let mut longest = headers(&[("mcp-session-id", &long[1..])]);
         begin(&mut longest, "u", None, &"u".repeat(36), &seals("a")).unwrap();
-        assert!(longest[SESSION_ID].len() <= 1024);
+        assert!(longest[SESSION_ID].len() <= 1536);
     }
 
     #[test]
@@ -295,8 +295,8 @@ mod tests {
         }
 
         #[test]
-        fn a_session_reads_back_as_it_was_sealed(user in ".{1,100}", uid in "[0-9a-f-]{0,36}", agent in "[!-~]{0,512}") {
-            let content = Content { workspace_uid: uid, agent: agent.into_bytes() };
+        fn a_session_reads_back_as_it_was_sealed(user in ".{1,100}", uid in "[0-9a-f-]{0,36}", own in "[!-~]{0,1024}") {
+            let content = Content { workspace_uid: uid, own: own.into_bytes() };
             let sealed = content.seal(&user, &key("a")).unwrap();
             proptest::prop_assert_eq!(Content::open(sealed.as_bytes(), &user, &key("a")), Some(content));
         }

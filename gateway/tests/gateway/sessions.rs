@@ -37,7 +37,7 @@ async fn post(world: &World, user: &str, id: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn an_agent_without_sessions_sees_none_and_its_clients_have_one() {
+async fn a_workspace_without_sessions_sees_none_and_its_clients_have_one() {
     let world = world("").await;
     let sidecar = world.running("trader1").await;
     let id = session(&world, "trader1").await;
@@ -51,7 +51,7 @@ async fn an_agent_without_sessions_sees_none_and_its_clients_have_one() {
 }
 
 #[tokio::test]
-async fn an_agents_own_session_stays_inside() {
+async fn a_workspaces_own_identifier_stays_inside() {
     let world = world("").await;
     let sidecar = world.running("trader1").await;
     sidecar.behave(Behaviour::AnswerInSession);
@@ -98,7 +98,7 @@ async fn a_session_ends_with_its_workspace_and_not_with_its_pod() {
     world.until_seen().await;
     assert_eq!(post(&world, "trader1", &id).await.status, 200);
     assert_eq!(next.seen().len(), 1);
-    // None: the agent's own sessions ended with its pod.
+    // A stopped workspace keeps nothing of a session.
     next.behave(Behaviour::AnswerInSession);
     let kept = session(&world, "trader1").await;
     world.cluster.set_status(&name_of("trader1"), crate::support::status("Suspended"));

@@ -1,17 +1,20 @@
 //! The agent behind its unix socket: whether it is up, and the calls of its lifecycle.
 
 mod client;
+mod events;
 mod pool;
 mod tools;
 mod watch;
 
 pub(crate) use client::{AgentError, Status};
+pub(crate) use events::EventReader;
 pub(crate) use pool::{Connection, SendError};
 pub(crate) use tools::ReadOnlyTools;
 
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -41,6 +44,8 @@ pub(crate) struct Agent {
     pool: Arc<Pool>,
     known: channel::Sender<Known>,
     look_again: Notify,
+    /// Pages of the list of tools that were asked for.
+    lists: AtomicU64,
 }
 
 impl Agent {
@@ -50,6 +55,7 @@ impl Agent {
             pool: Pool::new(socket),
             known: channel::Sender::new(Known::default()),
             look_again: Notify::new(),
+            lists: AtomicU64::default(),
         }
     }
 

@@ -1,13 +1,14 @@
-//! Which tools the agent marks as read-only, asked of the agent itself and kept for a while.
+//! The agent's list of tools, and which of them it marks as read-only, kept for a while.
 
 use std::collections::HashSet;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use dexorder_protocol::MCP_PATH;
 use dexorder_protocol::headers::{USER, is_event_stream};
-use http::header::{ACCEPT, CONTENT_TYPE, HOST};
-use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
+use http::header::HOST;
+use http::{HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -15,6 +16,8 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::Agent;
+use super::events::EventReader;
+use crate::headers::{NEWEST_REVISION, mirror};
 use crate::refusal::Refusal;
 
 /// How long a list is taken as true.
@@ -26,7 +29,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 const ANSWER_BYTES: usize = 4 * 1024 * 1024;
 /// More pages than any agent has.
 const PAGES: usize = 50;
-const REVISION: &str = "2026-07-28";
+const LIST_TOOLS: &str = "tools/list";
 
 /// The list. Whoever asks while it is fetched waits for it.
 #[derive(Default)]
@@ -44,9 +47,13 @@ struct Page {
     next_cursor: Option<String>,
 }
 
+/// A tool as the agent lists it.
 #[derive(Deserialize)]
-struct Tool {
-    name: String,
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Tool {
+    pub(crate) name: String,
+    #[serde(default)]
+    pub(crate) input_schema: Value,
     annotations: Option<Annotations>,
 }
 
@@ -58,7 +65,9 @@ struct Annotations {
 
 /// Why the agent gave no list.
 #[derive(Debug, thiserror::Error)]
-enum ListError {
+pub(crate) enum ListError {
+    #[error("the agent did not list its tools within {LIMIT:?}")]
+    Timeout,
     #[error("the agent broke off its list of tools")]
     Broken,
     #[error("the agent answered tools/list with {0}")]
@@ -77,41 +86,51 @@ impl ReadOnlyTools {
                 return Ok(has);
             }
         }
-        let names = match timeout(LIMIT, agent.read_only_tools(user)).await {
-            Err(_) => return Err(Refusal::AgentStarting),
-            Ok(Err(error)) => {
+        let tools = match agent.tools(user).await {
+            Err(ListError::Timeout) => return Err(Refusal::AgentStarting),
+            Err(error) => {
                 tracing::warn!(%error, "what visitors may call is not known");
                 return Err(Refusal::Unavailable("the workspace's tools can't be listed now"));
             }
-            Ok(Ok(names)) => names,
+            Ok(tools) => tools,
         };
+        let names: HashSet<_> = tools.into_iter().filter(Tool::is_read_only).map(|tool| tool.name).collect();
         let has = names.contains(name);
         *list = Some(List { names, at: Instant::now() });
         Ok(has)
     }
 }
 
+impl Tool {
+    fn is_read_only(&self) -> bool {
+        self.annotations.as_ref().and_then(|annotations| annotations.read_only_hint) == Some(true)
+    }
+}
+
 impl Agent {
-    async fn read_only_tools(&self, user: &HeaderValue) -> Result<HashSet<String>, ListError> {
-        let mut names = HashSet::new();
+    /// All tools that the agent lists, once it is up.
+    pub(crate) async fn tools(&self, user: &HeaderValue) -> Result<Vec<Tool>, ListError> {
+        timeout(LIMIT, self.all_pages(user)).await.unwrap_or(Err(ListError::Timeout))
+    }
+
+    async fn all_pages(&self, user: &HeaderValue) -> Result<Vec<Tool>, ListError> {
+        let mut tools = Vec::new();
         let mut cursor = None;
         for _ in 0..PAGES {
-            let page = self.tools(user, cursor.as_deref()).await?;
-            names.extend(page.tools.into_iter().filter_map(|tool| {
-                let read_only = tool.annotations.and_then(|annotations| annotations.read_only_hint);
-                (read_only == Some(true)).then_some(tool.name)
-            }));
+            let page = self.page(user, cursor.as_deref()).await?;
+            tools.extend(page.tools);
             cursor = page.next_cursor;
             if cursor.is_none() {
-                return Ok(names);
+                return Ok(tools);
             }
         }
         Err(ListError::Unreadable)
     }
 
-    async fn tools(&self, user: &HeaderValue, cursor: Option<&str>) -> Result<Page, ListError> {
+    async fn page(&self, user: &HeaderValue, cursor: Option<&str>) -> Result<Page, ListError> {
         let mut connection = self.connection().await;
-        let response = connection.send(request(user, cursor)).await.map_err(|_| ListError::Broken)?;
+        let id = self.lists.fetch_add(1, Ordering::Relaxed);
+        let response = connection.send(request(id, user, cursor)).await.map_err(|_| ListError::Broken)?;
         let (status, is_stream) = (response.status(), is_event_stream(response.headers()));
         let body = Limited::new(response.into_body(), ANSWER_BYTES)
             .collect()
@@ -122,55 +141,36 @@ impl Agent {
         if status != StatusCode::OK {
             return Err(ListError::Status(status));
         }
-        let text = std::str::from_utf8(&body).map_err(|_| ListError::Unreadable)?;
-        let answer = if is_stream { last_event(text) } else { text.to_owned() };
-        let mut answer: Value = serde_json::from_str(&answer).map_err(|_| ListError::Unreadable)?;
+        let last = if is_stream { last_event(&body) } else { Some(body.into()) };
+        let mut answer: Value =
+            serde_json::from_slice(&last.ok_or(ListError::Unreadable)?).map_err(|_| ListError::Unreadable)?;
         serde_json::from_value(answer["result"].take()).map_err(|_| ListError::Unreadable)
     }
 }
 
-fn request(user: &HeaderValue, cursor: Option<&str>) -> Request<Body> {
+/// The data of the last event of a stream: the answer, which ends it.
+fn last_event(stream: &[u8]) -> Option<Vec<u8>> {
+    let mut events = EventReader::default();
+    events.push(stream);
+    std::iter::from_fn(|| events.next()).last()
+}
+
+fn request(id: u64, user: &HeaderValue, cursor: Option<&str>) -> Request<Body> {
     let mut params = json!({"_meta": {
-        "io.modelcontextprotocol/protocolVersion": REVISION,
+        "io.modelcontextprotocol/protocolVersion": NEWEST_REVISION,
         "io.modelcontextprotocol/clientInfo": {"name": "dexorder-sidecar", "version": env!("CARGO_PKG_VERSION")},
         "io.modelcontextprotocol/clientCapabilities": {},
     }});
     if let Some(cursor) = cursor {
         params["cursor"] = json!(cursor);
     }
-    let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": params});
+    let body = json!({"jsonrpc": "2.0", "id": format!("tools-{id}"), "method": LIST_TOOLS, "params": params});
     let mut request = Request::new(Body::from(body.to_string()));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = http::Uri::from_static(MCP_PATH);
     let headers = request.headers_mut();
     headers.insert(HOST, HeaderValue::from_static("localhost"));
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
-    headers.insert(HeaderName::from_static("mcp-protocol-version"), HeaderValue::from_static(REVISION));
-    headers.insert(HeaderName::from_static("mcp-method"), HeaderValue::from_static("tools/list"));
-    headers.insert(HeaderName::from_static(USER), user.clone());
+    headers.insert(USER, user.clone());
+    mirror(headers, LIST_TOOLS, None);
     request
-}
-
-/// The data of the last event of a stream: the answer, which ends it.
-fn last_event(stream: &str) -> String {
-    let normal = stream.replace("\r\n", "\n");
-    let data = |event: &str| {
-        let lines = event.lines().filter_map(|line| line.strip_prefix("data:"));
-        lines.map(|line| line.strip_prefix(' ').unwrap_or(line)).collect::<Vec<_>>().join("\n")
-    };
-    normal.split("\n\n").map(data).filter(|data| !data.is_empty()).last().unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_answer_is_the_last_event_with_data() {
-        let stream =
-            ": hello\r\n\r\nevent: message\r\ndata: {\"a\":1}\r\n\r\ndata: {\"b\":\ndata: 2}\n\n: bye\n\n";
-        assert_eq!(last_event(stream), "{\"b\":\n2}");
-        assert_eq!(last_event(""), "");
-    }
 }

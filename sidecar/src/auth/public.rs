@@ -59,9 +59,6 @@ impl PublicMode {
     /// Finds or makes the session of a request, and takes the request from its quota.
     pub(super) fn check(&self, method: &Method, headers: &HeaderMap, now: i64) -> Result<Caller, Refusal> {
         self.vouched.check(headers, now)?;
-        if !matches!(*method, Method::POST | Method::GET) {
-            return Err(Refusal::NotForVisitors(NotForVisitors::HttpMethod));
-        }
         let sent = one(headers, SESSION).map_err(|Ambiguous| Refusal::Session)?;
         let known = sent.map(|sent| self.sessions.open(sent, now).ok_or(Refusal::Session)).transpose()?;
         let end = self.sessions.end(now);
@@ -98,7 +95,8 @@ impl PublicMode {
         user: &HeaderValue,
         agent: &Agent,
     ) -> Result<(), Refusal> {
-        if *method == Method::GET {
+        // A stream that is opened, a session that is ended.
+        if *method != Method::POST {
             return Ok(());
         }
         match rules::read(body)? {

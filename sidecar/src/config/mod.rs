@@ -39,6 +39,8 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// How long a request is held while the agent starts.
     pub hold_timeout: Duration,
+    /// How long the client of an older revision may take to answer what the agent asks it.
+    pub input_timeout: Duration,
     /// What is logged.
     pub log: Targets,
 }
@@ -139,6 +141,7 @@ impl Config {
         let control_addr = read.optional("DEXORDER_CONTROL_ADDR", "0.0.0.0:8081", address);
         let drain_timeout = read.optional("DEXORDER_DRAIN_TIMEOUT", "45s", duration);
         let hold_timeout = read.optional("DEXORDER_HOLD_TIMEOUT", "30s", duration);
+        let input_timeout = read.optional("DEXORDER_INPUT_TIMEOUT", "10m", duration);
         let log = read.optional("RUST_LOG", "info", log_filter);
         (|| {
             Some(Self {
@@ -151,6 +154,7 @@ impl Config {
                 control_addr: control_addr?,
                 drain_timeout: drain_timeout?,
                 hold_timeout: hold_timeout?,
+                input_timeout: input_timeout?,
                 log: log?,
             })
         })()

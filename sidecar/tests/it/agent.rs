@@ -78,6 +78,26 @@ impl Drop for Running {
     }
 }
 
+/// Serves at an agent's socket, in a runtime of its own.
+pub(crate) fn serve(socket: &Path, router: Router) -> Runtime {
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let listener = {
+        let _inside = runtime.enter();
+        // What an agent that crashed leaves behind.
+        let _ = std::fs::remove_file(socket);
+        UnixListener::bind(socket).unwrap()
+    };
+    runtime.spawn(async move { axum::serve(listener, router).await });
+    runtime
+}
+
+/// Ends an agent at once, with all its connections.
+pub(crate) fn end(runtime: Runtime) {
+    // On a thread of its own, as a runtime must not be waited for inside another. When a process has ended, its connections
+    // are closed; so they are here.
+    let _ = std::thread::spawn(move || runtime.shutdown_timeout(Duration::from_secs(5))).join();
+}
+
 impl Agent {
     pub(crate) fn start(socket: &Path) -> Self {
         let (uploads, uploaded) = mpsc::unbounded_channel();
@@ -102,15 +122,7 @@ impl Agent {
             .route("/lifecycle/save", post(save))
             .route("/mcp", any(mcp))
             .with_state(Arc::clone(&state));
-        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let listener = {
-            let _inside = runtime.enter();
-            // What an agent that crashed leaves behind.
-            let _ = std::fs::remove_file(socket);
-            UnixListener::bind(socket).unwrap()
-        };
-        runtime.spawn(async move { axum::serve(listener, router).await });
-        Self { state, runtime: Some(runtime) }
+        Self { state, runtime: Some(serve(socket, router)) }
     }
 
     /// Ends the agent at once, with all its connections. Its socket stays behind.
@@ -120,9 +132,7 @@ impl Agent {
 
     fn end(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            // On a thread of its own, as a runtime must not be waited for inside another. When a process has ended, its
-            // connections are closed; so they are here.
-            let _ = std::thread::spawn(move || runtime.shutdown_timeout(Duration::from_secs(5))).join();
+            end(runtime);
         }
     }
 

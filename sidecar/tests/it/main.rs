@@ -12,6 +12,7 @@ mod assigning;
 mod direct;
 mod draining;
 mod identity;
+mod legacy;
 mod process;
 mod proxying;
 mod visitors;

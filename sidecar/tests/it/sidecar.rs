@@ -82,8 +82,15 @@ impl Place {
         self.folder.path().join(name)
     }
 
-    /// A request's headers, signed by the gateway for this user.
+    /// The headers of a request of the newest revision, signed by the gateway for this user.
     pub(crate) fn user_headers(&self, user: &str) -> HeaderMap {
+        let mut headers = self.bare_headers(user);
+        headers.insert("mcp-protocol-version", "2026-07-28".parse().unwrap());
+        headers
+    }
+
+    /// The same, without a revision.
+    pub(crate) fn bare_headers(&self, user: &str) -> HeaderMap {
         identity(&sign(&self.gateway, Issuer::Gateway, UID, user, now()).unwrap())
     }
 

@@ -134,9 +134,8 @@ async fn visitors_read_and_call_what_is_marked_read_only_and_nothing_else() {
         call("delete"),
         call("plain"),
         call("unheard-of"),
-        message("logging/setLevel", &json!({"level": "debug"})),
         message("completion/complete", &none),
-        r#"{"jsonrpc":"2.0","id":7,"result":{}}"#.to_owned(),
+        r#"{"jsonrpc":"2.0","id":7}"#.to_owned(),
     ] {
         let answer = visit(&sidecar, Some(&session), &body).await;
         assert_eq!(reason(answer).await, (StatusCode::FORBIDDEN, "NotForVisitors".to_owned()), "{body}");
@@ -152,8 +151,6 @@ async fn visitors_read_and_call_what_is_marked_read_only_and_nothing_else() {
     let large = message("resources/read", &json!({"uri": "x".repeat(300 * 1024)}));
     let answer = visit(&sidecar, Some(&session), &large).await;
     assert_eq!(reason(answer).await, (StatusCode::PAYLOAD_TOO_LARGE, "RequestTooLarge".to_owned()));
-    let answer = sidecar.request(Method::DELETE, sidecar.place.user_headers("anonymous"), full("")).await;
-    assert_eq!(answer.status, StatusCode::FORBIDDEN);
     assert_eq!(agent.executed(), before);
 }
 

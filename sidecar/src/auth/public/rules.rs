@@ -1,14 +1,16 @@
 //! What a visitor's request asks for, read so strictly that the agent can't read it otherwise.
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use crate::refusal::Refusal;
 
 /// Methods that read, and those that keep a connection going.
-const ALLOWED: [&str; 12] = [
+const ALLOWED: [&str; 13] = [
     "initialize",
     "ping",
+    "logging/setLevel",
     "server/discover",
     "subscriptions/listen",
     "resources/list",
@@ -37,8 +39,11 @@ pub(super) enum Asked {
 /// A name that stands there twice is an error: two readers could each take another.
 #[derive(Deserialize)]
 struct Head {
+    id: Option<Value>,
     method: Option<String>,
     params: Option<Params>,
+    result: Option<IgnoredAny>,
+    error: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -55,7 +60,11 @@ pub(super) fn read(body: &[u8]) -> Result<Asked, Refusal> {
     }
     let head: Head = serde_json::from_slice(body)
         .map_err(|_| Refusal::Malformed("method is no text, or a member stands there twice"))?;
-    let Some(method) = head.method else { return Ok(Asked::Other) };
+    let Some(method) = head.method else {
+        // An answer to what a tool asked in the middle of a call: it was allowed to run.
+        let answers = head.id.is_some() && (head.result.is_some() || head.error.is_some());
+        return Ok(if answers { Asked::Allowed } else { Asked::Other });
+    };
     if method == CALL {
         return match head.params.and_then(|params| params.name) {
             Some(Value::String(name)) => Ok(Asked::Tool(name)),
@@ -81,17 +90,19 @@ mod tests {
         let call =
             br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"show","arguments":{}}}"#;
         assert_eq!(read(call), Ok(Asked::Tool("show".to_owned())));
+        for answer in [&br#"{"jsonrpc":"2.0","id":"a","result":{}}"#[..], br#"{"id":1,"error":{}}"#] {
+            assert_eq!(read(answer), Ok(Asked::Allowed));
+        }
     }
 
     #[test]
     fn all_else_is_not() {
-        for method in
-            ["logging/setLevel", "completion/complete", "tasks/list", "Tools/Call", "tools/call ", "x", ""]
-        {
+        for method in ["completion/complete", "tasks/list", "Tools/Call", "tools/call ", "x", ""] {
             let body = serde_json::json!({"jsonrpc": "2.0", "id": 1, "method": method}).to_string();
             assert_eq!(read(body.as_bytes()), Ok(Asked::Other), "{method}");
         }
-        assert_eq!(read(br#"{"jsonrpc":"2.0","id":1,"result":{}}"#), Ok(Asked::Other));
+        assert_eq!(read(br#"{"jsonrpc":"2.0","id":1}"#), Ok(Asked::Other));
+        assert_eq!(read(br#"{"jsonrpc":"2.0","result":{}}"#), Ok(Asked::Other));
     }
 
     #[test]
@@ -99,6 +110,7 @@ mod tests {
         for body in [
             &br#"{"method":"tools/list","method":"tools/call","params":{"name":"delete"}}"#[..],
             br#"{"method":"tools/call","params":{"name":"show","name":"delete"}}"#,
+            br#"{"id":1,"result":{},"result":{}}"#,
             br#"{"method":"tools/call","params":{"name":"show"},"params":{"name":"delete"}}"#,
             br#"{"method":"tools/list","m\u0065thod":"tools/call"}"#,
             br#"[{"method":"tools/list"}]"#,

@@ -15,7 +15,7 @@ from support import tokens
 from support.kubectl import WORKSPACE_NAMESPACE, Kubectl
 from support.workspace import Workspace, manifest
 
-from runner import offered, sessions, suite
+from runner import offered, revisions, sessions, suite
 
 REVISIONS = ("2026-07-28", "2025-11-25")
 STATES = ("ready", "suspended")
@@ -29,12 +29,11 @@ def main() -> int:
     parser.add_argument("--image", help="image of the suite's server; left out: the agent itself, and what of the suite applies to it")
     parser.add_argument("--revision", choices=REVISIONS, action="append", help="only this one")
     parser.add_argument("--state", choices=STATES, action="append", help="only this one")
-    parser.add_argument("--without-sessions", action="store_true", help="the server keeps no sessions, as the agent keeps none")
     options = parser.parse_args()
     gateway = os.environ["GATEWAY_URL"].rstrip("/")
     rows = [f"{'revision':<12}{'workspace':<12}{'required':>9}{'passed':>8}{'failed':>8}{'checks':>8}{'not scored':>13}"]
     details: list[str] = []
-    with workspace(options.image, sessions=not options.without_sessions) as (made, user):
+    with workspace(options.image) as (made, user):
         token = tokens.of_user(user, f"{gateway}/mcp")
         if not options.image:
             with suite.address(gateway, token) as url:
@@ -43,6 +42,9 @@ def main() -> int:
             for state in options.state or STATES:
                 bring(made, state)
                 before = touch(made)
+                counted = revisions.Counts()
+                if options.image and state == "ready":
+                    counted = revisions.read(f"{gateway}/mcp", token)
                 results = suite.FOLDER / "results" / f"{revision}-{state}"
                 shutil.rmtree(results, ignore_errors=True)
                 names = None if options.image else offered.NAMES
@@ -56,6 +58,9 @@ def main() -> int:
                     raise RuntimeError(f"the workspace was {state}, and the gateway {'woke' if woken else 'did not wake'} it")
                 rows.append(row(revision, state, result))
                 details += describe(f"{revision} {state}", result)
+                if options.image:
+                    others = revisions.others(revision, counted, revisions.read(f"{gateway}/mcp", token))
+                    details += [f"FAILED {revision} {state}: the server got requests of another revision: {others}"] if others else []
     if options.image and "2025-11-25" in (options.revision or REVISIONS):
         checks = list(sessions.check(gateway, Kubectl(WORKSPACE_NAMESPACE)))
         rows.append(f"sessions of the gateway: {sum(held for _, held in checks)} of {len(checks)} properties hold")
@@ -98,16 +103,15 @@ def touch(made: Workspace) -> str | None:
 
 
 @contextmanager
-def workspace(image: str | None, *, sessions: bool) -> Iterator[tuple[Workspace, str]]:
+def workspace(image: str | None) -> Iterator[tuple[Workspace, str]]:
     """A workspace, with the suite's server in the agent's place if there is an image of it; removed in the end with its claim."""
     user = f"conformance-{secrets.token_hex(4)}"
     kubectl = Kubectl(WORKSPACE_NAMESPACE)
     made = Workspace(kubectl, user, user)
-    environment = [{"name": "CONFORMANCE_SESSIONS", "value": "yes" if sessions else "no"}]
     # Running starts it without a request; Auto keeps it as it is until it is idle.
     spec: dict[str, Any] = {"operatingMode": "Running"}
     if image is not None:
-        spec["template"] = {"image": image, "env": environment}
+        spec["template"] = {"image": image}
     kubectl.apply(manifest(user, user, **spec))
     try:
         made.wait("Ready")

@@ -172,7 +172,8 @@ impl Call {
                         return Ok(Step::Last(answer));
                     }
                 }
-                Stage::Over => return Err(unreadable()),
+                // Nothing follows the answer.
+                Stage::Over => return Err(Stop::Cancelled),
             }
         }
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 
 from dexorder_agent import log
@@ -13,9 +12,9 @@ from dexorder_agent.settings import Settings
 from conformance_server.app import application
 
 
-async def serve(settings: Settings, *, sessions: bool) -> None:
+async def serve(settings: Settings) -> None:
     """Run the server."""
-    server = UnixServer(application(sessions=sessions), settings.socket)
+    server = UnixServer(application(), settings.socket)
     # Streams that only wait for news may be cut.
     server.config.timeout_graceful_shutdown = 1
 
@@ -30,9 +29,9 @@ async def serve(settings: Settings, *, sessions: bool) -> None:
 
 
 def main() -> None:
-    """Start with the settings of the agent. CONFORMANCE_SESSIONS=no leaves out the sessions of old-style clients."""
+    """Start with the settings of the agent."""
     log.configure()
-    asyncio.run(serve(Settings.from_environment(), sessions=os.environ.get("CONFORMANCE_SESSIONS", "yes") != "no"))
+    asyncio.run(serve(Settings.from_environment()))
 
 
 if __name__ == "__main__":

@@ -8,20 +8,21 @@ from mcp.server.caching import CacheHint
 from mcp.server.context import ServerRequestContext
 from mcp.server.mcpserver import MCPServer
 from mcp.server.transport_security import TransportSecuritySettings
-from mcp_types import EmptyResult, SetLevelRequestParams, SubscribeRequestParams, UnsubscribeRequestParams
+from mcp_types import EmptyResult, SetLevelRequestParams
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from conformance_server import asking, content, events, input_required, prompts, resources
+from conformance_server import asking, content, input_required, prompts, resources
+from conformance_server.revisions import Revisions
 from conformance_server.schemas import schema_tool
 
 LOCAL = ["localhost", "localhost:*"]
 COMMIT = "0" * 40
 
 
-def application(*, sessions: bool) -> Starlette:
-    """The whole application. Old-style clients get sessions, or each of their requests stands alone as with the agent."""
+def application() -> Starlette:
+    """The whole application. It refuses whatever is not of the newest revision, and counts it."""
     hint = CacheHint(ttl_ms=1000, scope="private")
     server: MCPServer[Any] = MCPServer(
         name="conformance",
@@ -37,37 +38,27 @@ def application(*, sessions: bool) -> Starlette:
             "server/discover": hint,
         },
     )
-    for part in (content, asking, input_required, events, prompts, resources):
+    for part in (content, asking, input_required, prompts, resources):
         part.add_to(server)
-    _add_old_methods(server)
+    revisions = Revisions()
+    revisions.add_to(server)
+    _add_logging(server)
     _add_lifecycle(server)
-    return server.streamable_http_app(
-        stateless_http=not sessions,
-        event_store=events.Events() if sessions else None,
-        retry_interval=events.RETRY_MILLISECONDS,
+    app = server.streamable_http_app(
+        stateless_http=True,
         transport_security=TransportSecuritySettings(allowed_hosts=LOCAL, allowed_origins=[f"http://{host}" for host in LOCAL]),
     )
+    app.add_middleware(revisions.middleware)
+    return app
 
 
-def _add_old_methods(server: MCPServer[Any]) -> None:
-    """Methods that the revision 2025-11-25 has and later ones don't. The SDK offers them at its lower level only."""
-    watched: set[str] = set()
+def _add_logging(server: MCPServer[Any]) -> None:
+    """Has the SDK declare that the tools log: it does so by a method that no client of the newest revision calls."""
 
     async def set_level(_: ServerRequestContext[Any], __: SetLevelRequestParams) -> EmptyResult:
         return EmptyResult()
 
-    async def subscribe(_: ServerRequestContext[Any], params: SubscribeRequestParams) -> EmptyResult:
-        watched.add(params.uri)
-        return EmptyResult()
-
-    async def unsubscribe(_: ServerRequestContext[Any], params: UnsubscribeRequestParams) -> EmptyResult:
-        watched.discard(params.uri)
-        return EmptyResult()
-
-    lower = server._lowlevel_server
-    lower.add_request_handler("logging/setLevel", SetLevelRequestParams, set_level)
-    lower.add_request_handler("resources/subscribe", SubscribeRequestParams, subscribe)
-    lower.add_request_handler("resources/unsubscribe", UnsubscribeRequestParams, unsubscribe)
+    server._lowlevel_server.add_request_handler("logging/setLevel", SetLevelRequestParams, set_level)
 
 
 def _add_lifecycle(server: MCPServer[Any]) -> None:

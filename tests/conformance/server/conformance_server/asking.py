@@ -1,4 +1,4 @@
-"""Tools that ask the client while they run, as the revision 2025-11-25 has it: a request of the server on the call's stream."""
+"""Tools of the revision 2025-11-25 that ask the client while they run, written for the newest: the call comes again with the answer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,16 @@ import json
 from typing import Any
 
 from mcp.server.mcpserver import Context, MCPServer
-from mcp_types import ElicitResult, SamplingMessage, TextContent
+from mcp_types import (
+    CreateMessageResult,
+    ElicitRequest,
+    ElicitRequestFormParams,
+    ElicitResult,
+    InputRequiredResult,
+    TextContent,
+)
+
+from conformance_server.input_required import Answer, ask_model
 
 DEFAULTS: dict[str, Any] = {
     "type": "object",
@@ -60,32 +69,42 @@ def add_to(server: MCPServer[Any]) -> None:
         server.add_tool(tool, structured_output=False)
 
 
-async def test_sampling(prompt: str, ctx: Context[Any, Any]) -> str:
+async def test_sampling(prompt: str, ctx: Context[Any, Any]) -> Answer:
     """Asks the client's model."""
-    question = SamplingMessage(role="user", content=TextContent(type="text", text=prompt))
-    answer = await ctx.session.create_message([question], max_tokens=100, related_request_id=ctx.request_id)
+    answer = (ctx.input_responses or {}).get("model")
+    if not isinstance(answer, CreateMessageResult):
+        return InputRequiredResult(input_requests={"model": ask_model(prompt)})
     return f"LLM response: {answer.content.text if isinstance(answer.content, TextContent) else answer.content.type}"
 
 
-async def test_elicitation(message: str, ctx: Context[Any, Any]) -> str:
+async def test_elicitation(message: str, ctx: Context[Any, Any]) -> Answer:
     """Asks the user for a name and an address."""
-    answer = await _elicit(ctx, message, PERSON)
+    answer = _answer(ctx)
+    if answer is None:
+        return _ask(message, PERSON)
     return f"User response: action={answer.action}, content={json.dumps(answer.content)}"
 
 
-async def test_elicitation_sep1034_defaults(ctx: Context[Any, Any]) -> str:
+async def test_elicitation_sep1034_defaults(ctx: Context[Any, Any]) -> Answer:
     """Asks the user, with a default for every type."""
-    return _completed(await _elicit(ctx, "Please review the defaults", DEFAULTS))
+    answer = _answer(ctx)
+    return _ask("Please review the defaults", DEFAULTS) if answer is None else _completed(answer)
 
 
-async def test_elicitation_sep1330_enums(ctx: Context[Any, Any]) -> str:
+async def test_elicitation_sep1330_enums(ctx: Context[Any, Any]) -> Answer:
     """Asks the user to choose, in every form of a choice."""
-    return _completed(await _elicit(ctx, "Please choose", ENUMS))
+    answer = _answer(ctx)
+    return _ask("Please choose", ENUMS) if answer is None else _completed(answer)
 
 
-async def _elicit(ctx: Context[Any, Any], message: str, schema: dict[str, Any]) -> ElicitResult:
-    answer: ElicitResult = await ctx.session.elicit_form(message, schema, related_request_id=ctx.request_id)
-    return answer
+def _ask(message: str, schema: dict[str, Any]) -> InputRequiredResult:
+    request = ElicitRequest(params=ElicitRequestFormParams(message=message, requested_schema=schema))
+    return InputRequiredResult(input_requests={"user": request})
+
+
+def _answer(ctx: Context[Any, Any]) -> ElicitResult | None:
+    answer = (ctx.input_responses or {}).get("user")
+    return answer if isinstance(answer, ElicitResult) else None
 
 
 def _completed(answer: ElicitResult) -> str:

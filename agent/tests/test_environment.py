@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import platform
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import anyio
@@ -33,18 +33,31 @@ PACKAGES = [
     tinystats("2.0", ">=1"),
     Made("tinyhelp", "1.5", {"site-packages/tinyhelp.py": "def times(values, n):\n    return values * n\n"}, ["python"], "python"),
     Made("antique", "1.0", {"site-packages/antique.py": ""}, ["python", "numpy <2"], "python"),
+    Made("rival", "1.0", {"site-packages/rival.py": ""}, ["python", "tinyhelp <1"], "python"),
 ]
+
+
+def with_a_channel(folder: Path) -> Iterator[Agent]:
+    agent = Agent(folder, AGENT_CHANNEL=make(folder / "channel", PACKAGES)).start()
+    yield agent
+    assert agent.process is not None
+    if agent.process.poll() is None:
+        agent.kill()
 
 
 @pytest.fixture
 def packaged(tmp_path: Path) -> Iterator[Agent]:
     """An agent with a channel."""
-    address = make(tmp_path / "channel", PACKAGES)
-    agent = Agent(tmp_path, AGENT_CHANNEL=address).start()
-    yield agent
-    assert agent.process is not None
-    if agent.process.poll() is None:
-        agent.kill()
+    yield from with_a_channel(tmp_path)
+
+
+@pytest.fixture(scope="module")
+async def furnished(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Agent]:
+    """An agent with a channel and a package, for changes that leave everything as it is."""
+    for agent in with_a_channel(tmp_path_factory.mktemp("furnished")):
+        await agent.call("add_package", package="tinystats")
+        await agent.call("save_indicator", name="mine", source=USING)
+        yield agent
 
 
 async def names(agent: Agent) -> dict[str, str]:
@@ -82,25 +95,24 @@ async def test_a_package_is_added_used_and_removed(packaged: Agent) -> None:
 @pytest.mark.parametrize(
     ("package", "complaint"),
     [
-        ("nosuchthing", "nosuchthing"),
-        ("tinystats>=3", "tinystats"),
-        ("antique", "numpy"),
+        ("nosuchthing", "there is no package nosuchthing in file://"),
+        ("tinystats>=3", "there is no package tinystats in a version >=3 in file://"),
+        ("antique", f"every workspace has numpy {numpy.__version__}, which can't be changed"),
+        ("rival", "would require └─ tinyhelp <1"),
         ("numpy==1.26", "every workspace has numpy"),
         ("python=3.9", "every workspace has python"),
         ("--help", "write a name"),
         ("x; rm -rf /", "write a name"),
     ],
 )
-async def test_a_change_that_fails_leaves_everything_as_it_was(packaged: Agent, package: str, complaint: str) -> None:
-    await packaged.call("add_package", package="tinystats")
-    before = packaged.git("rev-parse", "HEAD")
-    assert complaint in await packaged.fails("add_package", package=package)
-    assert packaged.git("rev-parse", "HEAD") == before
-    assert len(list((packaged.folder / "environment").glob("prefix-*"))) == 1
-    listed = await packaged.call("list_packages")
+async def test_a_change_that_fails_leaves_everything_as_it_was(furnished: Agent, package: str, complaint: str) -> None:
+    before = furnished.git("rev-parse", "HEAD")
+    assert complaint in await furnished.fails("add_package", package=package)
+    assert furnished.git("rev-parse", "HEAD") == before
+    assert len(list((furnished.folder / "environment").glob("prefix-*"))) == 1
+    listed = await furnished.call("list_packages")
     assert (listed["wanted"], listed["problem"], listed["changing"]) == (["tinystats"], None, False)
-    await packaged.call("save_indicator", name="mine", source=USING)
-    assert (await packaged.call("run_indicator", name="mine", series={"close": [1]}))["outputs"] == {"mine": [2.0]}
+    assert (await furnished.call("run_indicator", name="mine", series={"close": [1]}))["outputs"] == {"mine": [2.0]}
 
 
 async def test_a_change_that_is_cancelled_leaves_nothing_behind(packaged: Agent) -> None:

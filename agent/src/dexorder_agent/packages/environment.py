@@ -19,7 +19,7 @@ from typing import Any
 from dexorder_agent.calls import here
 from dexorder_agent.errors import WorkspaceError
 from dexorder_agent.log import event
-from dexorder_agent.packages import listing
+from dexorder_agent.packages import listing, problems
 from dexorder_agent.repo.group import Edits, Read
 from dexorder_agent.repo.repository import Change, Repository
 
@@ -226,7 +226,8 @@ class Environment:
                 process.kill()
                 await process.wait()
         if "error" in told:
-            raise WorkspaceError(f"the packages can't be installed: {' '.join(str(told['error']).split())[:2000]}")
+            reason = problems.explained(str(told["error"]), unsolved=bool(told.get("unsolved")), channels=order["channels"], base=self.base)
+            raise WorkspaceError(f"the packages can't be installed: {reason}")
         if not told.get("installed"):
             raise WorkspaceError("the packages can't be installed: the installer ended without an answer")
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rattler import RepoDataRecord, VirtualPackage, install, solve
+from rattler.exceptions import SolverError
 from rattler.install import InstallerReporter
 
 
@@ -98,7 +99,7 @@ if __name__ == "__main__":
     try:
         asyncio.run(main())
     except Exception as error:
-        tell(error=str(error) or type(error).__name__)
+        tell(error=str(error) or type(error).__name__, unsolved=isinstance(error, SolverError))
         status = 1
     # The library's threads now and then crash while the interpreter is taken down; by now all is done.
     sys.stdout.flush()

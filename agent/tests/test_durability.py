@@ -68,6 +68,9 @@ def check(agent: Agent, acknowledged: dict[str, str], answered: list[str]) -> No
         assert int((agent.repository / path).read_text().split()[1]) >= int(content.split()[1])
 
 
+LOCKS = ("index.lock", "HEAD.lock", "config.lock", "packed-refs.lock", "refs/heads/main.lock", "objects/maintenance.lock")
+
+
 async def test_what_a_crash_left_is_committed_as_recovered(new_agent: Agent) -> None:
     new_agent.start()
     await new_agent.call("write_file", path="notes/a.md", content="a\n")
@@ -75,13 +78,14 @@ async def test_what_a_crash_left_is_committed_as_recovered(new_agent: Agent) -> 
     (new_agent.repository / "notes/b.md").write_text("b\n")
     (new_agent.repository / "notes/a.md").write_text("changed\n")
     (new_agent.repository / "notes/.dexorder-tmp-x").write_text("half")
-    (new_agent.repository / ".git/index.lock").touch()
-    (new_agent.repository / ".git/refs/heads/main.lock").touch()
+    for lock in LOCKS:
+        (new_agent.repository / ".git" / lock).touch()
     new_agent.start()
     wait_until(lambda: "recovered" in new_agent.git("log", "-1", "--format=%s"))
     assert new_agent.git("show", "HEAD:notes/b.md") == "b\n"
     assert new_agent.git("show", "HEAD:notes/a.md") == "changed\n"
     assert new_agent.git("status", "--porcelain") == ""
+    assert not [lock for lock in LOCKS if (new_agent.repository / ".git" / lock).exists()]
     assert (await new_agent.call("write_file", path="notes/c.md", content="c\n"))["changed"]
 
 

@@ -39,8 +39,9 @@ async def commit_all(git: Git, message: str) -> bool:
 
 def _remove_stale(root: Path) -> None:
     folder = root / ".git"
-    for lock in [*folder.glob("*.lock"), *folder.glob("refs/**/*.lock")]:
-        lock.unlink(missing_ok=True)
+    for places in ("*.lock", "refs/**/*.lock", "objects/*.lock", "objects/info/**/*.lock"):
+        for lock in folder.glob(places):
+            lock.unlink(missing_ok=True)
     for half in (*folder.glob("objects/*/tmp_obj_*"), *folder.glob("objects/pack/tmp_*"), *folder.glob("objects/pack/.tmp-*")):
         half.unlink(missing_ok=True)
     files.remove_temporary(root)

@@ -109,6 +109,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route(&direct("/direct/session"), any(mcp::serve_direct_session))
         .route(metadata::PATH, metadata.clone())
         .route(&format!("{}{MCP_PATH}", metadata::PATH), metadata)
+        .route(&format!("{}{}", metadata::PATH, direct(MCP_PATH)), get(metadata::serve_named))
         .route("/healthz", get(|| async { "ok\n" }))
         .merge(chat::routes(&app));
     if app.visitors.is_some() {

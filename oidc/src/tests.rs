@@ -147,6 +147,28 @@ async fn each_claim_is_checked_and_the_answer_says_which() {
 }
 
 #[tokio::test]
+async fn a_token_for_one_resource_is_good_there_alone() {
+    let key = TestKey::ed25519("k");
+    let auth = inline(&[&key]).await;
+    let (here, elsewhere) = ("https://gw.example/workspaces/a/mcp", "https://gw.example/workspaces/b/mcp");
+    let token = key.sign(&with(&json!({"aud": here})));
+    let general = key.sign(&claims());
+    // More than once: what is remembered must not widen it.
+    for _ in 0..2 {
+        for (token, resource, holds) in [
+            (&token, Some(here), true),
+            (&token, Some(elsewhere), false),
+            (&token, None, false),
+            (&general, Some(here), true),
+            (&general, None, true),
+        ] {
+            let outcome = auth.verify_for(token, resource, NOW).await;
+            assert_eq!(outcome.is_ok(), holds, "{resource:?}: {outcome:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn forged_tokens_are_refused() {
     let (key, other) = (TestKey::ed25519("k"), TestKey::ed25519("k"));
     let rsa = TestKey::rsa("rsa");

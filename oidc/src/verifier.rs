@@ -70,6 +70,16 @@ impl Verifier {
 
     /// Checks a token at `now` (seconds since the epoch) and says whose it is.
     pub async fn verify(&self, token: &str, now: i64) -> Result<Verified, TokenError> {
+        self.verify_for(token, None, now).await
+    }
+
+    /// The same for a request to a resource, which the token may be meant for in place of its issuer's audience (RFC 8707).
+    pub async fn verify_for(
+        &self,
+        token: &str,
+        resource: Option<&str>,
+        now: i64,
+    ) -> Result<Verified, TokenError> {
         let hash: [u8; 32] = Sha256::digest(token).into();
         if let Some(known) = self.verified.get(&hash, now) {
             let current = known.issuer.keys.snapshot().map(|snapshot| snapshot.generation);
@@ -85,7 +95,11 @@ impl Verifier {
             .ok_or(TokenError::Algorithm)?;
         let snapshot = issuer.keys.with_key(head.kid.as_deref(), algorithm).await?;
         let key = snapshot.keys.find(head.kid.as_deref(), algorithm).ok_or(TokenError::UnknownKey)?;
-        let verified = verify::verify(token, &issuer.terms, algorithm, key, now)?;
+        let (verified, for_resource) = verify::verify(token, &issuer.terms, algorithm, key, resource, now)?;
+        // What is remembered is good for every resource.
+        if for_resource {
+            return Ok(verified);
+        }
         let until = verified.expires;
         let (issuer, generation) = (Arc::clone(issuer), snapshot.generation);
         let remembered = Remembered { verified: verified.clone(), issuer, generation };

@@ -68,14 +68,16 @@ fn part<T: for<'de> Deserialize<'de>>(text: &str) -> Result<T, TokenError> {
     serde_json::from_slice(&bytes).map_err(|_| TokenError::Malformed)
 }
 
-/// Checks signature, issuer, times, audience and user ID, in this order.
+/// Checks signature, issuer, times, audience and user ID, in this order. `resource` is an audience besides the issuer's;
+/// the answer says whether it took that one.
 pub(crate) fn verify(
     token: &str,
     terms: &IssuerConfig,
     algorithm: Algorithm,
     key: &DecodingKey,
+    resource: Option<&str>,
     now: i64,
-) -> Result<Verified, TokenError> {
+) -> Result<(Verified, bool), TokenError> {
     // The claims are checked below, each with an answer of its own.
     let mut validation = Validation::new(algorithm);
     validation.validate_exp = false;
@@ -97,16 +99,17 @@ pub(crate) fn verify(
     if time(&claims, "nbf")?.is_some_and(|from| from > now.saturating_add(LEEWAY)) {
         return Err(TokenError::NotYetValid);
     }
-    let intended = match claims.get("aud") {
-        Some(Value::String(audience)) => *audience == terms.audience,
-        Some(Value::Array(list)) => list.iter().any(|audience| audience.as_str() == Some(&terms.audience)),
+    let intended = |wanted: &str| match claims.get("aud") {
+        Some(Value::String(audience)) => audience == wanted,
+        Some(Value::Array(list)) => list.iter().any(|audience| audience.as_str() == Some(wanted)),
         _ => false,
     };
-    if !intended {
+    let for_resource = !intended(&terms.audience);
+    if for_resource && !resource.is_some_and(intended) {
         return Err(TokenError::Audience);
     }
     let name = claims.get(&terms.user_id_claim).and_then(Value::as_str).ok_or(TokenError::User)?;
-    Ok(Verified { user: user_id(&terms.user_id_prefix, name)?, expires })
+    Ok((Verified { user: user_id(&terms.user_id_prefix, name)?, expires }, for_resource))
 }
 
 /// A time in seconds since the epoch; fractions are cut off.

@@ -1,13 +1,22 @@
-"""A certified OpenID provider issues the tokens, and changes its key in the middle of a load: no request fails."""
+"""A certified OpenID provider issues the tokens, and changes its key in the middle of a load: no request fails.
+
+The official client finds the provider by itself and logs in there.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import ssl
 import threading
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import httpx2
 import jwt
 import pytest
+from mcp import Client
+from mcp.client.auth.extensions.client_credentials import ClientCredentialsOAuthProvider
+from mcp.client.streamable_http import streamable_http_client
 
 from support.mcp_http import Mcp
 from support.oidc_provider import OidcProvider, address_towards
@@ -18,10 +27,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from mcp.shared.auth import OAuthClientInformationFull, OAuthToken
+
     from support.kubectl import Kubectl
     from support.users import User
 
-AUDIENCE = "https://workspaces.test/mcp"
+PUBLIC_URL = "https://workspaces.test"
+AUDIENCE = f"{PUBLIC_URL}/mcp"
 CLIENTS = 4
 
 
@@ -47,6 +59,7 @@ def url(system: Kubectl, provider: OidcProvider) -> Iterator[str]:
 
     def change(config: dict[str, Any]) -> None:
         issuer = {"issuer": provider.issuer, "audience": AUDIENCE, "caFile": "/etc/dexorder/files/provider.pem"}
+        config["publicUrl"] = PUBLIC_URL
         config["auth"]["issuers"] = [{**issuer, "algorithms": ["ES256"]}]
 
     gateway = OtherGateway(system, "e2e-oidc-gateway")
@@ -146,3 +159,74 @@ def test_tokens_of_the_provider_are_checked_like_any(
     swapped = f"{head}.{second.split('.')[1]}.{signature}"
     for forged in (swapped, f"{head}.{claims}.", claims):
         assert as_user(http, url, forged).send("tools/list").status_code == 401
+
+
+class ByName(httpx2.AsyncBaseTransport):
+    """The network of somebody for whom the gateway has its public name."""
+
+    def __init__(self, gateway: str, certificate: str) -> None:
+        self._gateway = urlsplit(gateway)
+        self._network = httpx2.AsyncHTTPTransport(verify=ssl.create_default_context(cadata=certificate))
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        url = request.url
+        if f"{url.scheme}://{url.host}" == PUBLIC_URL:
+            url = url.copy_with(scheme="http", host=self._gateway.hostname, port=self._gateway.port)
+        sent = httpx2.Request(
+            request.method, url, headers=request.headers, stream=request.stream, extensions=request.extensions
+        )
+        return await self._network.handle_async_request(sent)
+
+    async def aclose(self) -> None:
+        await self._network.aclose()
+
+
+class Storage:
+    """What a client keeps of its login."""
+
+    def __init__(self) -> None:
+        self.tokens: OAuthToken | None = None
+        self.client: OAuthClientInformationFull | None = None
+
+    async def get_tokens(self) -> OAuthToken | None:
+        return self.tokens
+
+    async def set_tokens(self, tokens: OAuthToken) -> None:
+        self.tokens = tokens
+
+    async def get_client_info(self) -> OAuthClientInformationFull | None:
+        return self.client
+
+    async def set_client_info(self, client_info: OAuthClientInformationFull) -> None:
+        self.client = client_info
+
+
+@pytest.mark.parametrize("path", ["/mcp", "/workspaces/NAME/mcp"])
+def test_the_official_client_logs_in_by_itself(
+    path: str, provider: OidcProvider, url: str, users: list[User], http: httpx2.Client
+) -> None:
+    """It knows the endpoint and how its user logs in at the provider; the rest it is told by the gateway."""
+    user, other = users
+    endpoint = PUBLIC_URL + path.replace("NAME", user.workspace.name)
+    storage = Storage()
+
+    async def main() -> None:
+        login = ClientCredentialsOAuthProvider(
+            endpoint, storage, user.id, provider.client_secret, issuer=provider.issuer
+        )
+        network = ByName(url, provider.certificate)
+        async with (
+            httpx2.AsyncClient(auth=login, transport=network, timeout=60) as client,
+            Client(streamable_http_client(endpoint, http_client=client)) as mcp,
+        ):
+            assert "list_files" in {tool.name for tool in (await mcp.list_tools()).tools}
+
+    asyncio.run(main())
+    assert storage.tokens is not None
+    token = storage.tokens.access_token
+    assert jwt.decode(token, options={"verify_signature": False})["aud"] == endpoint
+    # The token is for this resource and no other.
+    elsewhere = f"{url}/workspaces/{other.workspace.name}"
+    assert as_user(http, elsewhere, token).send("tools/list").status_code in (401, 403)
+    if path != "/mcp":
+        assert as_user(http, url, token).send("tools/list").status_code == 401

@@ -44,13 +44,18 @@ impl Authenticator {
         self.keys.len()
     }
 
-    /// The user that a request's bearer token or API key stands for.
-    pub(crate) async fn authenticate(&self, headers: &HeaderMap) -> Result<String, AuthError> {
+    /// The user that a request's bearer token or API key stands for. `resource`: what the request is for, if that has a
+    /// name of its own among the resources of this gateway.
+    pub(crate) async fn authenticate(
+        &self,
+        headers: &HeaderMap,
+        resource: Option<&str>,
+    ) -> Result<String, AuthError> {
         let (credential, now) = (bearer(headers)?, clock::seconds());
         let user = if credential.starts_with(PREFIX) {
             self.keys.verify(credential, now)?
         } else {
-            self.tokens.verify(credential, now).await?.user
+            self.tokens.verify_for(credential, resource, now).await?.user
         };
         if user_id::is_reserved(&user) { Err(AuthError::Reserved) } else { Ok(user) }
     }

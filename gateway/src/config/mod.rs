@@ -104,6 +104,11 @@ impl Config {
     pub fn resource(&self) -> String {
         format!("{}{}", self.public_url, dexorder_protocol::MCP_PATH)
     }
+
+    /// The resource that the MCP endpoint of a workspace is.
+    pub fn resource_of(&self, workspace: &str) -> String {
+        format!("{}/workspaces/{workspace}{}", self.public_url, dexorder_protocol::MCP_PATH)
+    }
 }
 
 #[cfg(test)]

@@ -30,6 +30,7 @@ use tokio::time::Instant;
 
 use crate::app::App;
 use crate::auth::AuthError;
+use crate::metadata;
 use crate::metrics::Outcome;
 use crate::refusal::Refusal;
 use crate::visitors;
@@ -44,10 +45,10 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 type Answer = (Response, Outcome);
 /// The name in a path, which may be no text once it is decoded.
-type Name = Result<Path<String>, PathRejection>;
+pub(crate) type PathName = Result<Path<String>, PathRejection>;
 
 /// The name; an empty one, that no workspace has, if it is no text.
-fn text(name: Name) -> String {
+fn text(name: PathName) -> String {
     name.map_or_else(|_| String::new(), |Path(name)| name)
 }
 
@@ -62,14 +63,18 @@ pub(crate) async fn serve_visitor(State(app): State<Arc<App>>, request: Request<
 }
 
 /// Serves `/workspaces/NAME/mcp`.
-pub(crate) async fn serve_named(State(app): State<Arc<App>>, name: Name, request: Request<Body>) -> Response {
+pub(crate) async fn serve_named(
+    State(app): State<Arc<App>>,
+    name: PathName,
+    request: Request<Body>,
+) -> Response {
     at(&app, Door::Named(text(name)), request).await
 }
 
 /// Serves the public key of a workspace of mode Direct.
 pub(crate) async fn serve_direct_key(
     State(app): State<Arc<App>>,
-    name: Name,
+    name: PathName,
     request: Request<Body>,
 ) -> Response {
     at(&app, Door::DirectKey(text(name)), request).await
@@ -78,7 +83,7 @@ pub(crate) async fn serve_direct_key(
 /// Passes a sealed credential on to a workspace of mode Direct.
 pub(crate) async fn serve_direct_session(
     State(app): State<Arc<App>>,
-    name: Name,
+    name: PathName,
     request: Request<Body>,
 ) -> Response {
     at(&app, Door::DirectSession(text(name)), request).await
@@ -158,7 +163,12 @@ async fn answer(app: &App, door: &Door, from: IpAddr, request: Request<Body>, be
     let checked = match check(app, door, from, request).await {
         Ok(checked) => checked,
         Err(refused) => {
-            let (mut response, outcome) = refuse(app, &refused);
+            let metadata = match door {
+                Door::Named(name) => metadata::url_of(&app.config, name),
+                _ => None,
+            };
+            let (mut response, outcome) =
+                refuse_with(app, &refused, metadata.as_ref().unwrap_or(&app.metadata_url));
             if let Some(visitors) = app.visitors.as_ref().filter(|_| by_cookie)
                 && matches!(refused.refusal, Refusal::Auth(AuthError::Visitor(_)))
             {
@@ -186,11 +196,16 @@ async fn answer(app: &App, door: &Door, from: IpAddr, request: Request<Body>, be
 }
 
 fn refuse(app: &App, refused: &Refused) -> Answer {
+    refuse_with(app, refused, &app.metadata_url)
+}
+
+/// `metadata`: URL of the protected-resource metadata of what was asked for.
+fn refuse_with(app: &App, refused: &Refused, metadata: &str) -> Answer {
     let Refused { refusal, id } = refused;
     if let Refusal::Auth(error) = refusal {
         app.metrics.auth_failure(*error);
     }
-    (refusal.response(id.clone(), &app.metadata_url), Outcome::Refused(refusal.reason()))
+    (refusal.response(id.clone(), metadata), Outcome::Refused(refusal.reason()))
 }
 
 /// Sends a message of the gateway's own to a user's workspace, as those of clients are sent.

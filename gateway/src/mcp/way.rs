@@ -57,7 +57,7 @@ impl Way {
 
 /// Who asks at `/mcp`, and that the workspace takes the gateway's word for its user.
 pub(crate) async fn by_user(app: &App, headers: &HeaderMap, from: IpAddr) -> Result<Way, Refusal> {
-    let user = app.auth.authenticate(headers).await.map_err(Refusal::Auth)?;
+    let user = app.auth.authenticate(headers, None).await.map_err(Refusal::Auth)?;
     app.limits.of_user(&user, &app.metrics)?;
     match app.workspaces.of_user(&user) {
         Some(workspace) if workspace.auth != AuthMode::Gateway => {
@@ -95,7 +95,8 @@ pub(super) async fn by_name(
         AuthMode::Public => Ok(Way::named(name, from, ANONYMOUS_SUBJECT, Kind::Public)),
         AuthMode::Direct => Ok(Way::named(name, from, GATEWAY_SUBJECT, Kind::Direct)),
         AuthMode::Gateway => {
-            let user = app.auth.authenticate(headers).await.map_err(Refusal::Auth)?;
+            let resource = app.config.resource_of(name);
+            let user = app.auth.authenticate(headers, Some(&resource)).await.map_err(Refusal::Auth)?;
             app.limits.of_user(&user, &app.metrics)?;
             if user == workspace.user {
                 Ok(Way::named(name, from, &user, Kind::User))

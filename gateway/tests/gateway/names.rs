@@ -151,3 +151,33 @@ async fn other_workspaces_have_no_key() {
     assert_eq!(world.client.get("/workspaces/unknown/direct/key").await.status, 404);
     assert!(public.seen().is_empty() && gateway.seen().is_empty());
 }
+
+#[tokio::test]
+async fn a_client_that_logs_in_by_itself_learns_how_at_each_workspace() {
+    let world = world("").await;
+    let sidecar = world.running("trader1").await;
+    let _other = world.running("trader2").await;
+    let nobody = post(&world, "trader1", &[]).await;
+    let url = "https://gw.example/.well-known/oauth-protected-resource/workspaces/of-trader1/mcp";
+    assert_eq!(nobody.header("www-authenticate"), format!("Bearer resource_metadata=\"{url}\""));
+    let metadata = world.client.get(url.strip_prefix("https://gw.example").unwrap()).await;
+    let resource = "https://gw.example/workspaces/of-trader1/mcp";
+    assert_eq!(metadata.json()["resource"], resource);
+    assert_eq!(metadata.json()["authorization_servers"], json!(["https://issuer.example"]));
+    // It asks for a token for this resource (RFC 8707), which is good here alone and for its user alone.
+    for (user, workspace, status) in
+        [("trader1", "trader1", 200), ("trader2", "trader1", 403), ("trader2", "trader2", 401)]
+    {
+        let token = bearer(&world.token_with(&json!({"sub": user, "aud": resource})));
+        let answer = post(&world, workspace, &[("authorization", &token)]).await;
+        assert_eq!(answer.status, status, "{user} at {workspace}");
+    }
+    let token = world.token_with(&json!({"aud": resource}));
+    assert_eq!(world.client.post(&token, &call(1)).await.status, 401);
+    assert_eq!(sidecar.seen().len(), 1);
+    for name in ["%FF", "of%20trader1", "of%22trader1", "A"] {
+        let path = format!("/.well-known/oauth-protected-resource/workspaces/{name}/mcp");
+        let answer = world.client.get(&path).await;
+        assert_eq!((answer.status, answer.reason().as_str()), (404, "NotFound"), "{name}");
+    }
+}

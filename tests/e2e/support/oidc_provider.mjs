@@ -35,9 +35,10 @@ function provider() {
       resourceIndicators: {
         enabled: true,
         defaultResource: () => AUDIENCE,
-        getResourceServerInfo: () => ({
+        // As RFC 8707 has it: a token is for the resource that it was asked for.
+        getResourceServerInfo: (_, resource) => ({
           scope: "",
-          audience: AUDIENCE,
+          audience: resource,
           accessTokenTTL: 600,
           accessTokenFormat: "jwt",
           jwt: {sign: {alg: "ES256"}},

@@ -86,6 +86,11 @@ class OidcProvider:
         self._process.stdout.close()
         self._log.close()
 
+    @property
+    def client_secret(self) -> str:
+        """What every user's client proves itself with."""
+        return self._secret
+
     def token(self, user: str) -> str:
         """A new access token of a user."""
         response = self._http.post(

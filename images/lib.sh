@@ -7,6 +7,7 @@ NAMES=(operator gateway sidecar agent)
 TARGET=${TARGET:-$(uname -m)-unknown-linux-musl}
 PROGRAMS=${CARGO_TARGET_DIR:-target}/$TARGET/release
 INSTALLER=${INSTALLER:-pip}
+CHANNEL=${CHANNEL:-}
 export STORAGE_DRIVER=${STORAGE_DRIVER:-overlay} BUILDAH_ISOLATION=${BUILDAH_ISOLATION:-chroot}
 
 say() { printf 'images: %s\n' "$*" >&2; }
@@ -72,13 +73,13 @@ build_agent() {
     buildah pull --quiet "$base" >/dev/null
   fi
   base_id=$(image_id "$base")
-  tag=$({ agent_files | xargs -0 sha256sum && echo "$base_id $INSTALLER"; } | hash)
+  tag=$({ agent_files | xargs -0 sha256sum && echo "$base_id $INSTALLER${CHANNEL:+ $CHANNEL}"; } | hash)
   [[ $(tag_of agent) == "$tag" ]] && return
   context=$WORK/agent
   agent_files | tar --create --null --files-from=- | tar --extract --directory "$WORK"
   host_settings "$WORK"
   commit agent "$tag" "$context" --file "$context/Containerfile" --layers --pull=never --network host \
-    --build-arg "BASE_IMAGE=$base" --build-arg "INSTALLER=$INSTALLER" "${HOST_SETTINGS[@]}"
+    --build-arg "BASE_IMAGE=$base" --build-arg "INSTALLER=$INSTALLER" ${CHANNEL:+--build-arg "CHANNEL=$CHANNEL"} "${HOST_SETTINGS[@]}"
 }
 
 # What the agent's image is made from: everything of the folder that git does not ignore, but for its tests.

@@ -30,6 +30,11 @@ def test_every_dependency_of_the_project_is_listed() -> None:
     assert wanted <= {package.name for package in LISTED}
 
 
+def test_the_image_is_solved_by_the_listed_solver() -> None:
+    (solver,) = [package.requirement for package in LISTED if package.name == "py-rattler"]
+    assert f" {solver}\n" in (AGENT / "packaging/install").read_text()
+
+
 def test_this_environment_is_the_listed_one() -> None:
     assert problems([package for package in LISTED if package.name != "python"]) == []
     assert problems([Package("numpy", "=", "1.0")]) == [f"numpy is {problems_version('numpy')}, not 1.0"]

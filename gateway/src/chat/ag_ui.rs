@@ -28,7 +28,10 @@ impl Writing {
             "type": "RUN_FINISHED", "threadId": self.thread, "runId": self.id,
             "result": {
                 "stop": stop, "limit": limit, "model": self.model,
-                "usage": {"input": usage.input, "output": usage.output, "cached": usage.cached},
+                "usage": {
+                    "input": usage.input, "output": usage.output, "cached": usage.cached,
+                    "estimated": usage.estimated,
+                },
             },
         })
     }

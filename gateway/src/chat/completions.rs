@@ -62,13 +62,14 @@ impl Told {
     }
 
     /// What OpenAI's API has no word for.
-    fn extra(&self, limit: Option<&str>) -> Value {
+    fn extra(&self, limit: Option<&str>, usage: Usage) -> Value {
         let error = self.saved.as_ref().and_then(|saved| saved.as_ref().err());
         json!({
             "conversation_id": self.head.conversation,
             "saved": matches!(self.saved, Some(Ok(()))),
             "save_error": error,
             "limit": limit,
+            "usage_estimated": usage.estimated,
             "context": self.context,
         })
     }
@@ -108,7 +109,7 @@ pub(crate) async fn whole(mut events: Events, head: Head) -> Result<Response, Ch
                     "finish_reason": reason(stop),
                 }]);
                 body["usage"] = usage(used);
-                body["dexorder"] = told.extra(limit);
+                body["dexorder"] = told.extra(limit, used);
                 let mut response = Json(body).into_response();
                 stream::name(&mut response, &told.head.conversation);
                 return Ok(response);
@@ -153,7 +154,7 @@ impl Writer for Chunks {
         match event {
             Event::Finished { stop, usage: used, limit } => {
                 let mut last = self.chunk(&json!({}), Some(reason(stop)));
-                last["dexorder"] = self.told.extra(limit);
+                last["dexorder"] = self.told.extra(limit, used);
                 let mut text = data(&last);
                 if self.with_usage {
                     let mut chunk = self.told.object("chat.completion.chunk");

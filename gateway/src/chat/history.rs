@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::error::ChatError;
 use super::llm::{Call, Message, Stop, Usage};
-use super::record::{END, OPEN, SUMMARISED, UNREADABLE};
+use super::record::{END, ESTIMATED, OPEN, SUMMARISED, UNREADABLE};
 use super::summary::Forgotten;
 use super::workspace::UserWorkspace;
 
@@ -149,6 +149,7 @@ pub(crate) fn find(lines: &[Value], turn: &str) -> Option<(String, Known)> {
             input: number(&spent["input_tokens"]),
             output: number(&spent["output_tokens"]),
             cached: number(&last["data"]["cached_tokens"]),
+            estimated: last["data"][ESTIMATED] == true,
         },
         stop: Stop::named(last["data"]["stop"].as_str().unwrap_or_default()),
     };
@@ -201,7 +202,7 @@ pub(crate) fn earlier(lines: &[Value], first: u64, budget: usize, but: &str) -> 
     let (mut left, mut kept) = (budget, Vec::new());
     for turn in turns.iter().rev() {
         let messages = turn.messages();
-        let size: usize = messages.iter().map(size).sum();
+        let size: usize = messages.iter().map(Message::bytes).sum();
         if size > left {
             break;
         }
@@ -218,21 +219,11 @@ pub(crate) fn earlier(lines: &[Value], first: u64, budget: usize, but: &str) -> 
         }
     }
     // A summary for each turn that leaves the prompt would cost more than it tells.
-    let worth = forgotten.messages.iter().map(size).sum::<usize>() > budget / 4;
+    let worth = forgotten.messages.iter().map(Message::bytes).sum::<usize>() > budget / 4;
     Earlier {
         messages: kept.into_iter().rev().flatten().collect(),
         dropped,
         forgotten: worth.then_some(forgotten),
-    }
-}
-
-fn size(message: &Message) -> usize {
-    match message {
-        Message::User(text) => text.len(),
-        Message::Assistant { text, calls } => {
-            text.len() + calls.iter().map(|call| call.name.len() + call.arguments.len() + 40).sum::<usize>()
-        }
-        Message::Result { content, .. } => content.len() + 40,
     }
 }
 
@@ -293,7 +284,7 @@ mod tests {
 
     /// The lines of a turn as the agent keeps them after both steps.
     fn turn(key: &str, ending: &Ending, messages: &[Message]) -> Vec<Value> {
-        let usage = Usage { input: 5, output: 6, cached: 1 };
+        let usage = Usage { input: 5, output: 6, cached: 1, estimated: true };
         let (stop, rounds, summary) = (Stop::Length, 2, None);
         let record = Record { messages, ending, model: "m", usage, stop, rounds, summary };
         let mut lines = record.lines();

@@ -29,6 +29,8 @@ pub(crate) struct Progress {
     pub(crate) held: Duration,
     ids: HashSet<String>,
     answer: Answer,
+    /// The bytes of the question, until the provider has told the tokens.
+    untold: Option<usize>,
     /// Results that have come of the calls that run now.
     results: HashMap<String, Message>,
 }
@@ -39,6 +41,12 @@ struct Answer {
     text: String,
     text_open: bool,
     calls: Vec<(u64, Call)>,
+}
+
+impl Answer {
+    const fn is_empty(&self) -> bool {
+        self.text.is_empty() && self.calls.is_empty()
+    }
 }
 
 impl Progress {
@@ -54,6 +62,7 @@ impl Progress {
             held: Duration::ZERO,
             ids: HashSet::new(),
             answer: Answer::default(),
+            untold: None,
             results: HashMap::new(),
         }
     }
@@ -63,8 +72,10 @@ impl Progress {
         let _ = self.events.send(event).await;
     }
 
-    pub(crate) fn begin_answer(&mut self) {
+    /// The model is asked. `bytes`: the size of the question, if it takes tokens.
+    pub(crate) fn begin_answer(&mut self, bytes: Option<usize>) {
         self.rounds += 1;
+        self.untold = bytes;
         self.stop = Stop::End;
         self.answer = Answer::default();
     }
@@ -72,6 +83,7 @@ impl Progress {
     /// The answer is whole. Returns its calls.
     pub(crate) async fn end_answer(&mut self) -> Vec<Call> {
         self.close_text().await;
+        self.estimate();
         let Answer { text, calls, .. } = std::mem::take(&mut self.answer);
         let calls: Vec<Call> = calls.into_iter().map(|(_, call)| call).collect();
         for call in &calls {
@@ -101,6 +113,9 @@ impl Progress {
 
     /// Takes half an answer and calls without results into the messages, when the turn ends in the middle.
     pub(crate) fn break_off(&mut self, why: &str) {
+        if !self.answer.is_empty() {
+            self.estimate();
+        }
         let Answer { text, calls, .. } = std::mem::take(&mut self.answer);
         if !text.is_empty() || !calls.is_empty() {
             let calls = calls.into_iter().map(|(_, call)| call).collect();
@@ -132,6 +147,14 @@ impl Progress {
         }
     }
 
+    /// Counts the tokens of the question and what there is of its answer, if the provider has not told them.
+    fn estimate(&mut self) {
+        if let Some(asked) = self.untold.take() {
+            let calls = self.answer.calls.iter().map(|(_, call)| call.name.len() + call.arguments.len());
+            self.usage += Usage::estimate(asked, self.answer.text.len() + calls.sum::<usize>());
+        }
+    }
+
     fn message_id(&self) -> String {
         format!("{}-{}", self.turn, self.rounds)
     }
@@ -158,7 +181,7 @@ impl Progress {
             match message {
                 Message::User(_) => {}
                 Message::Assistant { text, calls } => {
-                    self.begin_answer();
+                    self.begin_answer(None);
                     self.note(Delta::Text(text)).await;
                     for (index, Call { id, name, arguments }) in (0..).zip(calls) {
                         self.note(Delta::Call { index, id, name }).await;
@@ -207,7 +230,12 @@ impl Progress {
                     self.tell(Event::CallArguments { id, text }).await;
                 }
             }
-            Delta::Usage(usage) => self.usage += usage,
+            Delta::Usage(usage) => {
+                if usage.total() > 0 {
+                    self.untold = None;
+                }
+                self.usage += usage;
+            }
             Delta::Stop(stop) => self.stop = stop,
             Delta::End => {}
         }

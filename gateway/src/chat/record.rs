@@ -23,6 +23,8 @@ const MOST_CONTENT: usize = 450_000;
 pub(super) const UNREADABLE: &str = "unreadable";
 /// Under this name a turn says how many of the conversation's messages the summary covers from then on.
 pub(super) const SUMMARISED: &str = "summarised";
+/// Under this name a turn says that the provider did not tell all of its tokens.
+pub(super) const ESTIMATED: &str = "tokens_estimated";
 /// What follows the turn's name in the key of what came of it.
 pub(super) const END: &str = ".end";
 /// The status of what the user said: nothing has come of it yet. If nothing ever does, the turn was interrupted.
@@ -201,6 +203,9 @@ impl Record<'_> {
                 "status": status, "reason": reason, "rounds": self.rounds, "stop": self.stop.as_str(),
                 "cached_tokens": self.usage.cached,
             });
+            if self.usage.estimated {
+                last["data"][ESTIMATED] = Value::from(true);
+            }
             if let Some(summary) = self.summary {
                 last["data"][SUMMARISED] = Value::from(summary.covers);
             }

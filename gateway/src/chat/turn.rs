@@ -141,7 +141,8 @@ impl Turn {
         let (mut malformed, mut called) = (0, 0);
         loop {
             self.limit_calls(&mut prompt, malformed, called);
-            self.progress.begin_answer();
+            let takes_tokens = config.provider != Provider::Offline;
+            self.progress.begin_answer(takes_tokens.then(|| prompt.bytes()));
             let (asked, held) = (Instant::now(), self.progress.held);
             let answered = app.chat.llm.ask(&prompt, &mut self.progress).await;
             self.elsewhere += asked.elapsed().saturating_sub(self.progress.held.saturating_sub(held));

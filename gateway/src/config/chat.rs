@@ -28,6 +28,8 @@ pub struct ChatConfig {
     pub ca_file: Option<PathBuf>,
     /// Name of the parameter that bounds an answer, for [`Provider::OpenAi`].
     pub tokens_parameter: TokensParameter,
+    /// How answers are asked for, for [`Provider::OpenAi`].
+    pub answers: Answers,
     /// How often the model may be asked in one turn.
     pub max_rounds: usize,
     /// How many tool calls a turn may have.
@@ -92,6 +94,24 @@ pub enum TokensParameter {
     MaxCompletionTokens,
 }
 
+/// How an API in the manner of OpenAI's is asked to answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answers {
+    /// Piece by piece.
+    Streamed,
+    /// At once: some servers can't stream calls of tools.
+    Whole,
+}
+
+impl Answers {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Streamed => "streamed",
+            Self::Whole => "whole",
+        }
+    }
+}
+
 impl TokensParameter {
     /// The parameter's name.
     pub const fn as_str(self) -> &'static str {
@@ -126,6 +146,7 @@ pub(super) struct RawChat {
     api_key_file: Option<PathBuf>,
     ca_file: Option<PathBuf>,
     tokens_parameter: String,
+    answers: String,
     max_rounds: usize,
     max_tool_calls: usize,
     max_turns: usize,
@@ -161,6 +182,7 @@ impl Default for RawChat {
             api_key_file: None,
             ca_file: None,
             tokens_parameter: "max_tokens".to_owned(),
+            answers: "streamed".to_owned(),
             max_rounds: 12,
             max_tool_calls: 64,
             max_turns: 4,
@@ -232,6 +254,15 @@ impl RawChat {
                 .into_iter()
                 .find(|parameter| parameter.as_str() == self.tokens_parameter),
         );
+        let answers = problems.take(
+            "chat.answers",
+            &self.answers,
+            "streamed, or with the provider openai whole",
+            [Answers::Streamed, Answers::Whole].into_iter().find(|answers| {
+                let known = *answers == Answers::Streamed || provider == Some(Provider::OpenAi);
+                known && answers.as_str() == self.answers
+            }),
+        );
         positive(problems, "chat.maxRounds", self.max_rounds, 30);
         positive(problems, "chat.maxToolCalls", self.max_tool_calls, 120);
         positive(problems, "chat.maxTurns", self.max_turns, 1000);
@@ -253,6 +284,7 @@ impl RawChat {
             api_key_file: self.api_key_file,
             ca_file: self.ca_file,
             tokens_parameter: tokens_parameter?,
+            answers: answers?,
             max_rounds: self.max_rounds,
             max_tool_calls: self.max_tool_calls,
             max_turns: self.max_turns,

@@ -7,7 +7,7 @@ mod servers;
 mod values;
 mod visitors;
 
-pub use chat::{ChatConfig, ModelConfig, Provider, TokensParameter};
+pub use chat::{Answers, ChatConfig, ModelConfig, Provider, TokensParameter};
 pub use dexorder_oidc::{IssuerConfig, KeySource};
 pub use limits::{AnonymousWakes, LimitsConfig, NewWorkspaces, Requests};
 pub use servers::ServerConfig;

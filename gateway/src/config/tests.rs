@@ -132,13 +132,14 @@ fn the_chat_is_offline_unless_a_provider_is_named() {
 #[test]
 fn every_bad_value_of_the_chat_is_named() {
     let message = problems(&format!(
-        "{GOOD}\nchat: {{provider: openai, baseUrl: 'ftp://x', maxRounds: 0, tokensParameter: n, toolTimeout: 2, contextSize: 1MiB, keepAwakeMost: 2d, \
+        "{GOOD}\nchat: {{provider: openai, baseUrl: 'ftp://x', maxRounds: 0, tokensParameter: n, answers: none, toolTimeout: 2, contextSize: 1MiB, keepAwakeMost: 2d, \
          servers: [{{name: Market, url: 'ftp://x', tools: [], timeout: 2}}, {{name: Market, url: 'https://x.example/mcp', tools: [a]}}]}}\n"
     ));
     for part in [
         "chat.baseUrl is \"ftp://x\"",
         "chat.model is empty",
         "chat.tokensParameter is \"n\"",
+        "chat.answers is \"none\"",
         "chat.maxRounds is 0: expected a number from 1 to 30",
         "chat.toolTimeout is \"2\"",
         "chat.contextSize is \"1MiB\": expected a size from 1KiB to 448KiB",

@@ -116,6 +116,8 @@ async fn a_client_that_leaves_cancels_the_model_and_the_turn_is_kept_as_interrup
         until("the model is left", async || chat.provider.left() == 1).await;
         let lines = chat.workspace.conversation("c1");
         assert_eq!((lines.len(), &lines[1]["content"]), (2, &json!("Half")));
+        // Who leaves before the end has used tokens all the same.
+        assert!(lines[1]["turn"]["usage"]["output_tokens"].as_u64().unwrap() > 0);
         assert_eq!(lines[1]["data"]["status"], "interrupted");
         assert_eq!(chat.workspace.calls("append_conversation").len(), 2);
     }

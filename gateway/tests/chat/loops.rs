@@ -23,6 +23,48 @@ async fn streams_are_read_wherever_they_are_cut() {
 }
 
 #[tokio::test]
+async fn a_server_that_can_not_stream_calls_is_asked_for_whole_answers() {
+    let chat = chat(Dialect::OpenAi, "answers: whole").await;
+    chat.provider.script([
+        Say::Calls("Let me see.", vec![("echo", r#"{"text": "a"}"#), ("echo", r#"{"text": "b"}"#)]),
+        Say::Text("It was a €."),
+    ]);
+    assert_eq!(chat.world.say("c1", "Go").await, "Let me see.\n\nIt was a €.");
+    let asked = chat.provider.asked();
+    assert_eq!((&asked[0]["stream"], asked[0].get("stream_options")), (&json!(false), None));
+    let results = chat.provider.results(&asked[1]);
+    assert_eq!(results, [("echo of a".to_owned(), false), ("echo of b".to_owned(), false)]);
+    let lines = chat.workspace.conversation("c1");
+    assert_eq!(lines.last().unwrap()["turn"]["usage"]["input_tokens"], 200);
+}
+
+#[tokio::test]
+async fn tokens_that_nobody_tells_are_estimated_and_said_to_be() {
+    for dialect in BOTH {
+        let chat = chat(dialect, "").await;
+        chat.provider.script([Say::Untold("Twelve bytes"), Say::Text("Told")]);
+        let answer = chat.world.complete(&ask("c1", "Go")).await.json();
+        assert_eq!(
+            (&answer["usage"]["completion_tokens"], answer["dexorder"]["usage_estimated"].as_bool()),
+            (&json!(3), Some(true))
+        );
+        let asked = answer["usage"]["prompt_tokens"].as_u64().unwrap();
+        let size = chat.provider.asked()[0].to_string().len() as u64;
+        assert!((size / 8..size / 3).contains(&asked), "{asked} tokens of {size} bytes");
+        let last = chat.workspace.conversation("c1").last().unwrap().clone();
+        assert_eq!(
+            (&last["turn"]["usage"]["input_tokens"], &last["data"]["tokens_estimated"]),
+            (&json!(asked), &json!(true))
+        );
+        let answer = chat.world.complete(&ask("c1", "Go")).await.json();
+        assert_eq!(
+            (&answer["usage"]["prompt_tokens"], answer["dexorder"]["usage_estimated"].as_bool()),
+            (&json!(100), Some(false))
+        );
+    }
+}
+
+#[tokio::test]
 async fn calls_of_one_answer_run_at_once_and_their_results_keep_the_order() {
     for dialect in BOTH {
         let chat = chat(dialect, "").await;

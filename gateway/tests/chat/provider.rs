@@ -5,11 +5,11 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use axum::{Json, Router};
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use http::{HeaderMap, StatusCode};
@@ -38,6 +38,8 @@ impl Dialect {
 #[derive(Clone, Debug)]
 pub(crate) enum Say {
     Text(&'static str),
+    /// The same, and nothing of its tokens.
+    Untold(&'static str),
     /// Text, then calls at once: name and arguments as they are written.
     Calls(&'static str, Vec<(&'static str, &'static str)>),
     Status(u16, &'static [(&'static str, &'static str)]),
@@ -154,10 +156,15 @@ impl Drop for Left {
 async fn answer(State(state): State<Arc<Inner>>, headers: HeaderMap, body: String) -> Response {
     let body: Value = serde_json::from_str(&body).unwrap();
     check(state.dialect, &body);
+    let streamed = body["stream"].clone();
     state.seen.lock().unwrap().push((headers, body));
     let Some(say) = state.script.lock().unwrap().pop_front() else {
         return (StatusCode::BAD_REQUEST, r#"{"error":{"message":"the script is over"}}"#).into_response();
     };
+    if streamed != json!(true) {
+        assert_eq!(state.dialect, Dialect::OpenAi);
+        return Json(whole(&say)).into_response();
+    }
     let (mut text, end) = match &say {
         Say::Status(status, headers) => {
             let body = json!({"error": {"type": "x", "message": "the provider says no"}}).to_string();
@@ -166,6 +173,11 @@ async fn answer(State(state): State<Arc<Inner>>, headers: HeaderMap, body: Strin
                 response.headers_mut().insert(*name, value.parse().unwrap());
             }
             return response;
+        }
+        Say::Untold(words) => {
+            let text = write(state.dialect, words, &[]);
+            let told = |event: &&str| !event.contains("_tokens\":");
+            (text.split_inclusive("\n\n").filter(told).collect(), End::Whole)
         }
         Say::Text(words) => (write(state.dialect, words, &[]), End::Whole),
         Say::Calls(words, calls) => (write(state.dialect, words, calls), End::Whole),
@@ -243,6 +255,28 @@ fn write(dialect: Dialect, words: &str, calls: &[(&str, &str)]) -> String {
         Dialect::OpenAi => open_ai(words, calls),
         Dialect::Anthropic => anthropic(words, calls),
     }
+}
+
+/// An answer as OpenAI gives it at once.
+fn whole(say: &Say) -> Value {
+    let (words, calls): (&str, &[(&str, &str)]) = match say {
+        Say::Text(words) => (words, &[]),
+        Say::Calls(words, calls) => (words, calls),
+        _ => panic!("this is said in pieces alone: {say:?}"),
+    };
+    let call = |(index, (name, arguments)): (usize, &(&str, &str))| {
+        let function = json!({"name": name, "arguments": arguments});
+        json!({"id": format!("call_{index}"), "type": "function", "function": function})
+    };
+    let calls: Vec<Value> = calls.iter().enumerate().map(call).collect();
+    let finish = if calls.is_empty() { "stop" } else { "tool_calls" };
+    let content = if words.is_empty() { Value::Null } else { json!(words) };
+    let message = json!({"role": "assistant", "content": content, "tool_calls": calls});
+    json!({
+        "id": "c", "object": "chat.completion",
+        "choices": [{"index": 0, "message": message, "finish_reason": finish}],
+        "usage": {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110},
+    })
 }
 
 /// A text in three pieces.

@@ -160,6 +160,10 @@ impl Reader for Answer {
             _ => Vec::new(),
         })
     }
+
+    fn whole(&mut self, _: &str) -> Result<Vec<Delta>, LlmError> {
+        Err(LlmError::Malformed("expected a stream of events".to_owned()))
+    }
 }
 
 impl Answer {

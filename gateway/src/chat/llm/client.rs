@@ -17,7 +17,7 @@ use super::openai::OpenAi;
 use super::sse::Events;
 use super::{Delta, Dialect, LlmError, Prompt, Reader, Sink, error_message, offline};
 use crate::chat::web::{self, WebClient, WebError};
-use crate::config::{ChatConfig, Provider};
+use crate::config::{Answers, ChatConfig, Provider};
 
 const ERROR_TIMEOUT: Duration = Duration::from_secs(10);
 /// Silence on a stream after which it is given up. Providers send pings.
@@ -27,6 +27,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// A provider that wants a longer pause is not waited for.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 const ERROR_BYTES: usize = 64 * 1024;
+const WHOLE_BYTES: usize = 16 * 1024 * 1024;
 
 /// The configured model provider.
 pub(crate) enum Llm {
@@ -40,13 +41,15 @@ pub(crate) struct Remote {
     uri: String,
     key: Option<PathBuf>,
     client: WebClient,
+    /// How long the head of an answer is waited for.
+    patience: Duration,
 }
 
 impl Llm {
     pub(crate) fn new(config: &ChatConfig) -> Result<Self, WebError> {
         let dialect: Box<dyn Dialect> = match config.provider {
             Provider::Offline => return Ok(Self::Offline),
-            Provider::OpenAi => Box::new(OpenAi { tokens: config.tokens_parameter }),
+            Provider::OpenAi => Box::new(OpenAi { tokens: config.tokens_parameter, answers: config.answers }),
             Provider::Anthropic => Box::new(Anthropic),
         };
         if let Some(path) = &config.api_key_file {
@@ -54,7 +57,10 @@ impl Llm {
         }
         let client = web::client("chat", config.ca_file.as_deref())?;
         let uri = format!("{}{}", config.base_url, dialect.path());
-        Ok(Self::Remote(Box::new(Remote { dialect, uri, key: config.api_key_file.clone(), client })))
+        let key = config.api_key_file.clone();
+        // The head of an answer that comes at once comes with its end.
+        let patience = if config.answers == Answers::Whole { config.timeout } else { SILENCE };
+        Ok(Self::Remote(Box::new(Remote { dialect, uri, key, client, patience })))
     }
 
     /// Asks, and passes the answer on piece by piece. Nothing is tried again once a piece was passed on. Dropping the
@@ -95,7 +101,7 @@ impl Remote {
     }
 
     async fn try_once(&self, body: Bytes, sink: &mut dyn Sink, begun: &mut bool) -> Result<(), LlmError> {
-        let response = timeout(SILENCE, self.client.request(self.request(body).await?))
+        let response = timeout(self.patience, self.client.request(self.request(body).await?))
             .await
             .map_err(|_| LlmError::Silent)?
             .map_err(|error| {
@@ -104,6 +110,10 @@ impl Remote {
             })?;
         if !response.status().is_success() {
             return Err(refused(response).await);
+        }
+        let kind = response.headers().get(header::CONTENT_TYPE);
+        if kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/json")) {
+            return read_whole(response.into_body(), self.dialect.reader(), sink).await;
         }
         read(response.into_body(), self.dialect.reader(), sink, begun).await
     }
@@ -128,6 +138,20 @@ impl Remote {
         }
         Ok(request)
     }
+}
+
+/// Reads an answer that came at once. It is passed on only when all of it is there.
+async fn read_whole(
+    body: impl Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
+    mut reader: Box<dyn Reader>,
+    sink: &mut dyn Sink,
+) -> Result<(), LlmError> {
+    let whole = timeout(SILENCE, Limited::new(body, WHOLE_BYTES).collect()).await;
+    let bytes = whole.map_err(|_| LlmError::Silent)?.map_err(|_| LlmError::BrokeOff)?.to_bytes();
+    for delta in reader.whole(&String::from_utf8_lossy(&bytes))? {
+        sink.take(delta).await;
+    }
+    Ok(())
 }
 
 /// Reads the stream of an answer to its end. `begun` is set once a piece of it was passed on.

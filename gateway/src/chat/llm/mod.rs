@@ -25,6 +25,22 @@ pub(crate) enum Message {
     Result { call: String, content: String, failed: bool },
 }
 
+impl Message {
+    /// Roughly how large it is in a prompt, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        /// What stands around a call or a result.
+        const AROUND: usize = 40;
+        match self {
+            Self::User(text) => text.len(),
+            Self::Assistant { text, calls } => {
+                let call = |call: &Call| call.name.len() + call.arguments.len() + AROUND;
+                text.len() + calls.iter().map(call).sum::<usize>()
+            }
+            Self::Result { content, .. } => content.len() + AROUND,
+        }
+    }
+}
+
 /// A tool call as the model wrote it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Call {
@@ -54,6 +70,15 @@ pub(crate) struct Prompt {
     pub(crate) max_tokens: u32,
     pub(crate) temperature: Option<f64>,
     pub(crate) top_p: Option<f64>,
+}
+
+impl Prompt {
+    /// Roughly how large it is, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        let messages = self.messages.iter().map(Message::bytes).sum::<usize>();
+        let tool = |tool: &ToolSpec| tool.description.len() + tool.parameters.to_string().len();
+        self.system.len() + messages + self.tools.iter().map(tool).sum::<usize>()
+    }
 }
 
 /// A piece of an answer.
@@ -113,11 +138,23 @@ pub(crate) struct Usage {
     pub(crate) output: u64,
     /// The part of the input that came from the provider's cache.
     pub(crate) cached: u64,
+    /// The provider did not tell all of it.
+    pub(crate) estimated: bool,
 }
 
 impl Usage {
     pub(crate) const fn total(self) -> u64 {
         self.input + self.output
+    }
+
+    /// What a question and an answer of so many bytes take if nobody tells: a token of English text has about four.
+    pub(crate) const fn estimate(asked: usize, answered: usize) -> Self {
+        Self {
+            input: asked.div_ceil(4) as u64,
+            output: answered.div_ceil(4) as u64,
+            cached: 0,
+            estimated: true,
+        }
     }
 }
 
@@ -126,6 +163,7 @@ impl std::ops::AddAssign for Usage {
         self.input += other.input;
         self.output += other.output;
         self.cached += other.cached;
+        self.estimated |= other.estimated;
     }
 }
 
@@ -172,6 +210,9 @@ trait Dialect: Send + Sync {
 /// Reads the events of one answer.
 trait Reader: Send {
     fn event(&mut self, data: &str) -> Result<Vec<Delta>, LlmError>;
+
+    /// Reads an answer that came at once.
+    fn whole(&mut self, body: &str) -> Result<Vec<Delta>, LlmError>;
 }
 
 /// The text of a provider's error body, bounded.

@@ -4,10 +4,11 @@ use http::{HeaderMap, HeaderValue, header};
 use serde_json::{Value, json};
 
 use super::{Call, Delta, Dialect, LlmError, Message, Prompt, Reader, Stop, Usage, error_message};
-use crate::config::TokensParameter;
+use crate::config::{Answers, TokensParameter};
 
 pub(super) struct OpenAi {
     pub(super) tokens: TokensParameter,
+    pub(super) answers: Answers,
 }
 
 impl Dialect for OpenAi {
@@ -28,9 +29,11 @@ impl Dialect for OpenAi {
         let mut body = json!({
             "model": prompt.model,
             "messages": messages,
-            "stream": true,
-            "stream_options": {"include_usage": true},
+            "stream": self.answers == Answers::Streamed,
         });
+        if self.answers == Answers::Streamed {
+            body["stream_options"] = json!({"include_usage": true});
+        }
         body[self.tokens.as_str()] = Value::from(prompt.max_tokens);
         if !prompt.tools.is_empty() {
             body["tools"] = prompt.tools.iter().map(tool).collect();
@@ -113,15 +116,21 @@ impl Reader for Answer {
                 input: number("/prompt_tokens"),
                 output: number("/completion_tokens"),
                 cached: number("/prompt_tokens_details/cached_tokens"),
+                estimated: false,
             }));
         }
         Ok(deltas)
+    }
+
+    /// It has the form of a chunk, with the message in place of the delta.
+    fn whole(&mut self, body: &str) -> Result<Vec<Delta>, LlmError> {
+        self.event(body)
     }
 }
 
 impl Answer {
     fn choice(&mut self, choice: &Value, deltas: &mut Vec<Delta>) {
-        let delta = &choice["delta"];
+        let delta = if choice["message"].is_object() { &choice["message"] } else { &choice["delta"] };
         if let Some(text) = delta["content"].as_str().filter(|text| !text.is_empty()) {
             deltas.push(Delta::Text(text.to_owned()));
         }

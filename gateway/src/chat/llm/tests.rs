@@ -10,7 +10,7 @@ use super::anthropic::Anthropic;
 use super::client::read;
 use super::openai::OpenAi;
 use super::{Delta, Dialect, LlmError, Sink, Stop, Usage};
-use crate::config::TokensParameter;
+use crate::config::{Answers, TokensParameter};
 
 const OPENAI: &str = concat!(
     "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n",
@@ -49,7 +49,10 @@ const ANTHROPIC: &str = concat!(
 );
 
 fn both() -> [(&'static str, Box<dyn Dialect>); 2] {
-    [(OPENAI, Box::new(OpenAi { tokens: TokensParameter::MaxTokens })), (ANTHROPIC, Box::new(Anthropic))]
+    [
+        (OPENAI, Box::new(OpenAi { tokens: TokensParameter::MaxTokens, answers: Answers::Streamed })),
+        (ANTHROPIC, Box::new(Anthropic)),
+    ]
 }
 
 #[derive(Default)]
@@ -98,7 +101,7 @@ async fn a_stream_that_is_cut_in_two_at_any_byte_is_the_same_answer() {
         assert_eq!(whole.text(), "Grüße €");
         assert_eq!((whole.arguments(first), whole.arguments(first + 1)), ("{\"x\": 1}".into(), "{}".into()));
         assert!(whole.0.contains(&Delta::Stop(Stop::Calls)));
-        assert!(whole.0.contains(&Delta::Usage(Usage { input: 7, output: 3, cached: 0 })));
+        assert!(whole.0.contains(&Delta::Usage(Usage { input: 7, output: 3, ..Usage::default() })));
         for place in 0..=wire.len() {
             let (before, after) = wire.as_bytes().split_at(place);
             let (outcome, heard) = hear(&*dialect, &[before, after]).await;

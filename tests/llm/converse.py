@@ -1,15 +1,19 @@
 """A conversation through a gateway of the installed image with a real model, by the official client.
 
 The model is too small to be asked for good answers. What is looked at is all else: that its server's streams are
-understood, that every turn is kept with its usage, and that the next turn knows the one before.
+understood, that a tool that it calls runs, that every turn is kept with what it took, and that the next turn knows the
+one before. The server can't stream calls of tools: with them it is asked for whole answers.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import secrets
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import httpx2
@@ -25,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 START_SECONDS = 120.0
-ANSWER_SECONDS = 600.0
+ANSWER_SECONDS = 1200.0
 """A model on few processors takes its time with a long prompt."""
 
 
@@ -49,60 +53,100 @@ def ready(http: httpx2.Client, url: str) -> bool:
         return False
 
 
-def turn(client: openai.OpenAI, conversation: str, text: str, *, stream: bool) -> dict[str, Any]:
-    """Have one turn; what the gateway says of it beside the answer, with the text as `text`."""
-    asked: Any = {
-        "model": "default",
-        "messages": [{"role": "user", "content": text}],
-        "metadata": {"conversation_id": conversation},
-    }
-    began = time.monotonic()
-    if not stream:
-        completion = client.chat.completions.create(**asked)
-        said = completion.choices[0].message.content or ""
-        extra = completion.model_extra
-    else:
-        said, extra = "", None
-        for chunk in client.chat.completions.create(**asked, stream=True):
-            said += (chunk.choices[0].delta.content or "") if chunk.choices else ""
-            extra = chunk.model_extra if chunk.model_extra else extra
-    assert extra is not None
-    found = {**extra["dexorder"], "text": said}
-    print(f"[{time.monotonic() - began:.1f} s, {'streamed' if stream else 'whole'}] {text}\n  -> {said!r}", flush=True)
-    assert found["saved"] is True, found
-    return found
+@dataclass(frozen=True)
+class Said:
+    """An answer as the official client has it."""
+
+    text: str
+    pieces: int
+    input_tokens: int
+    output_tokens: int
+    estimated: bool
+
+
+class Conversation:
+    """A conversation of a user at a gateway."""
+
+    def __init__(self, user: User, url: str) -> None:
+        self._user = user
+        self._url = url
+        self.id = f"c-{secrets.token_hex(6)}"
+
+    def say(self, text: str, *, stream: bool) -> Said:
+        """Have one turn, which is kept."""
+        asked: Any = {
+            "model": "default",
+            "messages": [{"role": "user", "content": text}],
+            "metadata": {"conversation_id": self.id},
+        }
+        began = time.monotonic()
+        token = self._user.token
+        with openai.OpenAI(base_url=f"{self._url}/v1", api_key=token, max_retries=0, timeout=ANSWER_SECONDS) as client:
+            if stream:
+                asked |= {"stream": True, "stream_options": {"include_usage": True}}
+                chunks = list(client.chat.completions.create(**asked))
+                pieces = [chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices]
+                extra = next(chunk.model_extra for chunk in reversed(chunks) if chunk.model_extra)
+                usage = chunks[-1].usage
+            else:
+                whole = client.chat.completions.create(**asked)
+                pieces, extra, usage = [whole.choices[0].message.content or ""], whole.model_extra, whole.usage
+        told = (extra or {})["dexorder"]
+        assert told["saved"] is True, told
+        assert told["context"]["leftOut"] == [], told
+        assert usage is not None
+        texts = [piece for piece in pieces if piece]
+        said = Said("".join(texts), len(texts), usage.prompt_tokens, usage.completion_tokens, told["usage_estimated"])
+        print(f"[{time.monotonic() - began:.1f} s] {text}\n  -> {said}", flush=True)
+        return said
+
+    def kept(self) -> list[dict[str, Any]]:
+        """The messages as the workspace has them, read through the installed gateway."""
+        return kept(self._user, self.id)
+
+
+def check_kept(message: dict[str, Any], said: Said) -> None:
+    """The last message of a turn is the answer, with what the turn took."""
+    assert message["content"] == said.text
+    assert message["turn"]["state"] == "complete"
+    usage = {"model": "small", "input_tokens": said.input_tokens, "output_tokens": said.output_tokens}
+    assert message["turn"]["usage"] == usage
+    assert message["data"].get("tokens_estimated", False) is said.estimated
 
 
 def converse(user: User, url: str) -> None:
-    """Two turns without tools, one streamed and one not, which the workspace keeps word for word."""
-    conversation = f"c-{secrets.token_hex(6)}"
-    with openai.OpenAI(base_url=f"{url}/v1", api_key=user.token, max_retries=0, timeout=ANSWER_SECONDS) as client:
-        first = turn(client, conversation, "Say hello in one short sentence.", stream=True)
-        second = turn(client, conversation, "Now say it in other words.", stream=False)
-    messages = kept(user, conversation)
+    """Two turns without tools, streamed and not, which the workspace keeps word for word."""
+    conversation = Conversation(user, url)
+    first = conversation.say("Count from one to ten in words.", stream=True)
+    second = conversation.say("Count on to twenty.", stream=False)
+    messages = conversation.kept()
     assert [message["role"] for message in messages] == ["user", "assistant"] * 2, messages
-    answers = [message for message in messages if message["role"] == "assistant"]
-    assert [answer["content"] for answer in answers] == [first["text"], second["text"]]
-    assert first["text"] or second["text"], "the model said nothing at all"
-    spent = [answer["turn"]["usage"]["input_tokens"] for answer in answers]
-    # The second prompt has the first turn in it. Some servers don't tell what a streamed answer took.
-    print(f"tokens of the prompts, if the server tells them: {spent}")
-    assert spent[1] >= spent[0], spent
+    for message, said in zip(messages[1::2], (first, second), strict=True):
+        check_kept(message, said)
+    # It came as the model made it.
+    assert first.pieces > 1
+    # This server does not tell what a stream takes. The second prompt has the first turn in it.
+    assert first.estimated
+    assert second.estimated
+    assert second.input_tokens > first.input_tokens > 0
+    assert min(first.output_tokens, second.output_tokens) > 0
 
 
-def use_tools(user: User, url: str) -> None:
-    """A turn in which the model may call tools. Whether it does is its own choice: it is told, not judged."""
-    conversation = f"c-{secrets.token_hex(6)}"
-    with openai.OpenAI(base_url=f"{url}/v1", api_key=user.token, max_retries=0, timeout=ANSWER_SECONDS) as client:
-        try:
-            turn(client, conversation, "What time is it? Call the tool platform_time.", stream=True)
-        except openai.APIError as error:
-            # The server can't stream every call of a tool.
-            print(f"the model's server gave up: {error}")
-    messages = kept(user, conversation)
-    assert messages[0]["role"] == "user"
-    calls = [call["name"] for message in messages for call in message.get("tool_calls", [])]
-    print(f"tools that the model called: {calls}; the turn is {messages[-1]['turn']['state']}")
+def use_a_tool(user: User, url: str) -> None:
+    """A turn in which the model calls a tool of the platform, and gets its result."""
+    conversation = Conversation(user, url)
+    said = conversation.say("What time is it? Call the tool platform_time.", stream=True)
+    assert not said.estimated
+    assert min(said.input_tokens, said.output_tokens) > 0
+    messages = conversation.kept()
+    check_kept(messages[-1], said)
+    calls = [call for message in messages for call in message.get("tool_calls", [])]
+    print(f"tools that the model called: {[call['name'] for call in calls]}", flush=True)
+    times = [call for call in calls if call["name"] == "platform_time"]
+    assert times, messages
+    assert not times[0]["is_error"]
+    told = datetime.fromisoformat(json.loads(times[0]["result"])["utc"])
+    assert abs(datetime.now(UTC) - told) < timedelta(seconds=ANSWER_SECONDS)
 
 
 def main() -> None:
@@ -117,8 +161,9 @@ def main() -> None:
             user.mcp.tools()
             with gateway(url, maxRounds=1) as plain:
                 converse(user, plain)
-            with gateway(url) as full:
-                use_tools(user, full)
+            # One round for the call, one for the answer.
+            with gateway(url, maxRounds=2, answers="whole", timeout="20m") as full:
+                use_a_tool(user, full)
         finally:
             user.remove()
     print("a real model's conversation was held and kept")

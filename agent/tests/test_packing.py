@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from test_commits import run
 
 from dexorder_agent.repo import pack, recover
 from dexorder_agent.repo.commit import Committer
-from dexorder_agent.repo.git import Git
+from dexorder_agent.repo.git import Git, GitError
 from dexorder_agent.repo.group import Member
 from dexorder_agent.repo.pack import Pack, Packer, count_loose, packs
 from dexorder_agent.repo.repository import Repository
@@ -162,6 +163,31 @@ def test_packing_that_is_killed_at_any_step_loses_nothing(git: Git) -> None:
     else:
         pytest.fail("packing takes more steps than were tried")
     assert number > 20
+
+
+async def test_packing_that_fails_leaves_no_half_written_pack(git: Git, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit(git, range(10))
+    before, loose = everything(git), count_loose(objects(git))
+    for command in ("repack", "pack-objects", "prune-packed"):
+        start = git.start
+
+        async def fail(*given: str, command: str = command, start: Any = start, **named: Any) -> asyncio.subprocess.Process:
+            if command in given:
+                (objects(git) / "pack").mkdir(exist_ok=True)
+                (objects(git) / "pack/tmp_pack_half").write_bytes(b"half")
+                return await start("no-such-command", **named)
+            return await start(*given, **named)
+
+        monkeypatch.setattr(git, "start", fail)
+        commit(git, range(10, 14))
+        with contextlib.suppress(GitError):
+            await Packer(git).pack()
+        monkeypatch.undo()
+        assert not list((objects(git) / "pack").glob("tmp_*"))
+        assert before <= everything(git)
+    await Packer(git).pack()
+    assert before <= everything(git) and count_loose(objects(git)) < loose
+    run(git, "fsck", "--strict")
 
 
 async def test_saves_go_on_while_it_packs(tmp_path: Path) -> None:

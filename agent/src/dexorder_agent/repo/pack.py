@@ -37,6 +37,8 @@ LOWEST_PRIORITY = 19
 
 # One thread and little memory: it is the user's pod, with the user's limits.
 MODEST = ("-c", "pack.threads=1", "-c", "pack.windowMemory=16m", "-c", "pack.deltaCacheSize=8m", "-c", "core.fsync=all")
+PACKS = ".git/objects/pack/pack"
+"""What the paths of packs begin with."""
 FANOUT = struct.Struct(">I")
 OBJECTS_AT = 8 + 255 * 4
 """Where the index of a pack says how many objects there are."""
@@ -102,11 +104,16 @@ class Packer:
 
     async def pack(self) -> None:
         """Pack what is loose, and join packs that have become many."""
-        async with asyncio.timeout(SECONDS):
-            await self._run("repack", "-q", "-n")
-            await asyncio.to_thread(sync_packs, self._folder)
-            await self._remove_loose()
-            await self._join()
+        try:
+            async with asyncio.timeout(SECONDS):
+                await self._run("repack", "-q", "-n")
+                await asyncio.to_thread(sync_packs, self._folder)
+                await self._remove_loose()
+                await self._join()
+        except BaseException:
+            # Where the disk is full they would keep it full. A fetch that loses one of its own is tried again.
+            remove_half_written(self._folder)
+            raise
 
     async def _remove_loose(self) -> None:
         """Remove what is in a pack too. Folders stay: a commit may be about to use one."""
@@ -130,7 +137,7 @@ class Packer:
         if len(small) < 2:
             return
         named = "".join(f"{pack.index.stem}.pack\n" for pack in small)
-        made = (await self._run("pack-objects", "--quiet", "--stdin-packs", str(self._folder / "pack" / "pack"), given=named)).split()
+        made = (await self._run("pack-objects", "--quiet", "--stdin-packs", PACKS, given=named)).split()
         await asyncio.to_thread(sync_packs, self._folder)
         for pack in small:
             if made and pack.index.stem.removeprefix("pack-") not in made:
@@ -158,7 +165,8 @@ class Packer:
             while part := await process.stdout.read(1 << 16):
                 *lines, rest = (rest + part.decode("utf-8", "replace")).split("\n")
                 yield lines
-            await process.wait()
+            if await process.wait() != 0:
+                raise GitError(command, process.returncode or 0, "")
         finally:
             await _end(process)
 
@@ -196,6 +204,12 @@ def count_loose(objects: Path) -> int:
 def sync_packs(objects: Path) -> None:
     """Have the packs and their names on the disk."""
     files.sync(path for path in (objects / "pack").iterdir() if path.suffix in (".pack", ".idx", ".rev"))
+
+
+def remove_half_written(objects: Path) -> None:
+    """Remove what a packing or a fetch has left that was broken off."""
+    for half in (*(objects / "pack").glob("tmp_*"), *(objects / "pack").glob(".tmp-*")):
+        half.unlink(missing_ok=True)
 
 
 def _loose_name(line: str) -> str | None:

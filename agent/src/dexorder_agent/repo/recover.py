@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from dexorder_agent.repo import files
+from dexorder_agent.repo import files, pack
 from dexorder_agent.repo.git import Git, GitError
 
 RECOVERED = "Keep recovered changes that an interruption left uncommitted"
@@ -42,6 +42,7 @@ def _remove_stale(root: Path) -> None:
     for places in ("*.lock", "refs/**/*.lock", "objects/*.lock", "objects/info/**/*.lock"):
         for lock in folder.glob(places):
             lock.unlink(missing_ok=True)
-    for half in (*folder.glob("objects/*/tmp_obj_*"), *folder.glob("objects/pack/tmp_*"), *folder.glob("objects/pack/.tmp-*")):
+    for half in folder.glob("objects/*/tmp_obj_*"):
         half.unlink(missing_ok=True)
+    pack.remove_half_written(folder / "objects")
     files.remove_temporary(root)

@@ -39,7 +39,7 @@ use crate::server::App;
 /// The largest body: that of mode Direct, which has the largest.
 const BODY_BYTES: usize = crate::direct::BODY_BYTES;
 /// A larger body takes one of few places, so that the memory of all together is bounded.
-const SMALL_BODY_BYTES: u64 = 1024 * 1024;
+const SMALL_BODY_BYTES: usize = 1024 * 1024;
 /// How long a large body waits for its place.
 const PLACE_TIME: Duration = Duration::from_secs(10);
 
@@ -94,11 +94,12 @@ async fn admit(app: &App, revision: Revision, mut parts: Parts, body: Body) -> R
         Ok(checked) => checked,
         Err(refusal) => return Err(Refused { refusal, id: discard(body).await }),
     };
-    let place = match place(app, &parts.headers).await {
+    let limit = users.body_limit().unwrap_or(BODY_BYTES);
+    let may_be_large = parts.method == Method::POST && limit > SMALL_BODY_BYTES;
+    let place = match if may_be_large { place(app, &parts.headers).await } else { Ok(None) } {
         Ok(place) => place,
         Err(refusal) => return Err(Refused { refusal, id: discard(body).await }),
     };
-    let limit = users.body_limit().unwrap_or(BODY_BYTES);
     let body = whole(body, limit).await.map_err(|refusal| Refused { refusal, id: None })?;
     let refused = |refusal| Refused { refusal, id: dexorder_protocol::jsonrpc::request_id(&body) };
     users.check_body(&mut caller, &parts.method, &body, &app.agent).await.map_err(refused)?;
@@ -115,7 +116,7 @@ async fn admit(app: &App, revision: Revision, mut parts: Parts, body: Body) -> R
 
 /// A place for a body that is large, or may be.
 async fn place(app: &App, headers: &HeaderMap) -> Result<Option<OwnedSemaphorePermit>, Refusal> {
-    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if length.is_some_and(|length| length <= SMALL_BODY_BYTES) {
         return Ok(None);
     }

@@ -15,7 +15,7 @@ from support import tokens
 from support.kubectl import WORKSPACE_NAMESPACE, Kubectl
 from support.workspace import Workspace, manifest
 
-from runner import offered, revisions, sessions, suite
+from runner import asking, offered, revisions, sessions, suite
 
 REVISIONS = ("2026-07-28", "2025-11-25")
 STATES = ("ready", "suspended")
@@ -61,6 +61,10 @@ def main() -> int:
                 if options.image:
                     others = revisions.others(revision, counted, revisions.read(f"{gateway}/mcp", token))
                     details += [f"FAILED {revision} {state}: the server got requests of another revision: {others}"] if others else []
+        if options.image and "2025-11-25" in (options.revision or REVISIONS):
+            checks = list(asking.check(token))
+            rows.append(f"questions to a client of 2025-11-25: {sum(held for _, held in checks)} of {len(checks)} properties hold")
+            details += [f"FAILED questions: {what}" for what, held in checks if not held]
     if options.image and "2025-11-25" in (options.revision or REVISIONS):
         checks = list(sessions.check(gateway, Kubectl(WORKSPACE_NAMESPACE)))
         rows.append(f"sessions of the gateway: {sum(held for _, held in checks)} of {len(checks)} properties hold")

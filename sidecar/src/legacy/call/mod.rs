@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -224,6 +224,9 @@ impl Call {
         })?;
         self.asked.pass.answered();
         let places = Arc::clone(&self.app.legacy.answer_places);
+        if response.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            return Err(Stop::Refused(Refusal::TooLarge(self.asked.body.len().saturating_sub(1))));
+        }
         self.stage = Stage::Hearing(Exchange::new(response, connection, places)?);
         Ok(())
     }

@@ -232,3 +232,25 @@ async fn what_is_no_message_is_refused() {
     assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
     assert_eq!(agent.methods(), Vec::<String>::new());
 }
+
+#[tokio::test]
+async fn large_messages_pass_one_after_the_other_and_too_large_ones_do_not() {
+    const MIB: usize = 1024 * 1024;
+    let (sidecar, agent) = started().await;
+    let client = Client::connect(&sidecar, &json!({})).await;
+    let call = async |own: usize, size: usize| {
+        let call = json!({"name": "large", "arguments": {"size": size, "own": "y".repeat(own)}});
+        client.send(1, "tools/call", call).await
+    };
+    let calls = futures::future::join_all((0..4).map(|_| async {
+        let answer = call(2 * MIB, 3 * MIB).await;
+        assert_eq!(answer.status, StatusCode::OK);
+        assert_eq!(text(&answer.json().await).len(), 3 * MIB);
+    }));
+    tokio::time::timeout(super::SOON * 3, calls).await.expect("they waited for one another for ever");
+    let refused = call(4 * MIB, 1).await;
+    assert_eq!(refused.status, StatusCode::PAYLOAD_TOO_LARGE, "the agent's limit is told as such");
+    assert_eq!(refused.json().await["error"]["data"]["reason"], "RequestTooLarge");
+    assert_eq!(call(1, 9 * MIB).await.status, StatusCode::BAD_GATEWAY);
+    agent.check();
+}

@@ -23,6 +23,8 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use super::tools;
 use crate::agent::{end, serve};
 
+/// As with the official SDK.
+const MOST_BODY: usize = 4 * 1024 * 1024;
 const META: &str = "io.modelcontextprotocol/";
 
 /// The agent.
@@ -144,6 +146,9 @@ fn of_subscription(request: &Value, method: &str, mut params: Value) -> Value {
 async fn mcp(State(state): State<Arc<Seen>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    if body.len() > MOST_BODY {
+        return (StatusCode::PAYLOAD_TOO_LARGE, "Request body too large").into_response();
+    }
     let request: Value = serde_json::from_slice(&body).unwrap_or_default();
     if let Err(problem) = check(&state, &parts.method, &parts.headers, &request) {
         state.violations.lock().unwrap().push(format!("{problem}: {request}"));

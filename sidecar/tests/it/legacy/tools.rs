@@ -81,6 +81,10 @@ pub(super) async fn call(state: &Arc<Seen>, headers: &HeaderMap, request: Value)
             Some(_) => text("done"),
         },
         "endless" => ask(&json!({"name": form("name")}), Some("again")),
+        "large" => {
+            let size = params["arguments"]["size"].as_u64().unwrap();
+            text(&"x".repeat(usize::try_from(size).unwrap()))
+        }
         "extension" => json!({"resultType": "task", "taskId": "1"}),
         "needs" => {
             let data = json!({"requiredCapabilities": {"sampling": {}}});

@@ -135,9 +135,9 @@ async fn post(app: &Arc<App>, admitted: Admitted<'_>, mut record: Record) -> Res
     };
     match message {
         Message::Request { id, method, params } => {
-            if outgoing::is_newest(&params) {
+            if !admitted.names_revision && outgoing::is_newest(&params) {
                 record.set(Outcome::InvalidRequest);
-                return mismatch(&id, admitted.names_revision);
+                return without_header(&id);
             }
             // Counted from here on: what is refused above keeps nothing awake.
             let Some(pass) = app.gate.enter(Kind::Call) else {
@@ -356,12 +356,11 @@ fn done(id: &Value, record: &mut Record) -> Response {
     json_response(downgrade::response(id, Ok(&raw(&json!({})))))
 }
 
-/// A body of the newest revision whose header says otherwise, or is not there (2026-07-28, basic/transports/streamable-http,
-/// Server Validation).
-fn mismatch(id: &Value, named: bool) -> Response {
-    let what = if named { "names another revision" } else { "is missing" };
+/// A body of the newest revision without the header that goes with it (2026-07-28, basic/transports/streamable-http, Server
+/// Validation). In a request that names an older revision, the body's members mean nothing.
+fn without_header(id: &Value) -> Response {
     let message = format!(
-        "the body is of the revision {}, and the header MCP-Protocol-Version {what}",
+        "the body is of the revision {}: the header MCP-Protocol-Version is missing",
         headers::NEWEST_REVISION
     );
     let error = error(HEADER_MISMATCH, &message);

@@ -146,6 +146,7 @@ pub async fn run(
         });
     let announce = async {
         wait_for_children(&context.stores).await?;
+        Keeper::new(context.clone()).survey();
         in_step.send_replace(true);
         tracing::info!(pods = context.stores.pods.len(), "all watches are in step");
         Ok::<(), WriterDropped>(())

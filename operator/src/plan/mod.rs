@@ -2,6 +2,8 @@
 
 mod accept;
 mod answer;
+mod ask;
+mod claim_owner;
 mod claim_state;
 mod direct;
 mod draft;
@@ -11,9 +13,11 @@ mod late;
 mod memory;
 mod phases;
 mod pod_state;
+mod restart;
 mod run;
 mod schedule;
 mod stop;
+mod taken_back;
 #[cfg(test)]
 pub(crate) mod tests;
 mod turn;

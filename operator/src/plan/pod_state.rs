@@ -193,17 +193,19 @@ fn unschedulable(pod: &Pod) -> Option<Problem> {
     if status != "False" || reason != "Unschedulable" {
         return None;
     }
+    let has = |told: &str| message.contains(told);
     // The scheduler keeps a second pod from a volume that only one may have.
-    Some(if message.contains("ReadWriteOncePod") {
-        Problem {
-            reason: ready::VOLUME_NOT_MOUNTED,
-            message: format!(
-                "another pod uses the volume: {message}; the start goes on when that pod is gone"
-            ),
-        }
+    let (reason, message) = if has("ReadWriteOncePod") {
+        (
+            ready::VOLUME_NOT_MOUNTED,
+            format!("another pod uses the volume: {message}; the start goes on when that pod is gone"),
+        )
+    } else if has("storageclass") || has("unbound immediate PersistentVolumeClaims") {
+        (ready::STORAGE_NOT_READY, format!("the claim gets no volume: {message}"))
     } else {
-        Problem { reason: ready::UNSCHEDULABLE, message: format!("no node takes the pod: {message}") }
-    })
+        (ready::UNSCHEDULABLE, format!("no node takes the pod: {message}"))
+    };
+    Some(Problem { reason, message })
 }
 
 /// Kubernetes takes readiness from the pods of a node that does not answer and gives no reason, while the kubelet's last

@@ -1,31 +1,21 @@
 //! The workspace is wanted: make its claim and pod, follow the start, bring back what has gone. [no client]
 
 use dexorder_crds::{
-    AuthMode, OperatingMode, RetentionPolicy, StartPhases,
+    OperatingMode, StartPhases,
     condition::{ConditionType, ready},
-    keys,
 };
-use dexorder_protocol::control::{DrainMode, DrainRequest};
-use k8s_openapi::{
-    apimachinery::pkg::apis::meta::v1::OwnerReference,
-    jiff::{SignedDuration, Timestamp},
-};
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::{
     Action, AlivePod, ClaimState, Note, Planner, PodState, Problem, Started, draft,
     draft::seconds,
-    memory::{Drain, Memory, Seen, StartKind},
+    memory::{Memory, StartKind},
     phases::micros,
-    stop::DRAIN_AGAIN,
 };
 use crate::build;
 
 /// A start without an address after this long is written to the status. Before that the next change comes soon.
 pub(super) const QUIET_START: SignedDuration = SignedDuration::from_secs(3);
-/// A workspace that was ready for this long has recovered: the count of its restarts begins anew.
-const RECOVERED: SignedDuration = SignedDuration::from_secs(60);
-/// The longest wait between two restarts.
-const MOST_BACKOFF: SignedDuration = SignedDuration::from_secs(300);
 
 impl Planner<'_> {
     pub(super) fn run(&mut self) {
@@ -77,10 +67,22 @@ impl Planner<'_> {
 
     fn replace_ended_pod(&mut self, problem: &Problem) {
         self.forget_pod_address();
+        self.draft.running();
         self.draft.not_ready(problem.reason, problem.message.clone());
-        if let Some(uid) = self.observed.pod.and_then(|pod| pod.metadata.uid.clone()) {
-            self.first.push(Action::DeletePod { uid, version: None });
+        let Some(uid) = self.observed.pod.and_then(|pod| pod.metadata.uid.clone()) else {
+            return;
+        };
+        if self.before.pod_uid.as_ref() != Some(&uid) {
+            // It ended before anything was written of it.
+            self.forget_pod();
+            let touch = self.touch();
+            let status = &mut self.draft.status;
+            status.pod_uid = Some(uid.clone());
+            status.start_time = Some(seconds(self.now));
+            status.observed_touch = touch;
+            status.next_wake_time = None;
         }
+        self.first.push(Action::DeletePod { uid, version: None });
     }
 
     fn start(&mut self) {
@@ -159,56 +161,6 @@ impl Planner<'_> {
         }
     }
 
-    /// Counts the restart, and tells whether its turn has come.
-    fn may_restart(&mut self) -> bool {
-        let recovered = self.before.ready_time.as_ref().is_some_and(|ready| self.now - RECOVERED >= ready.0);
-        let restarts = if recovered { 1 } else { self.before.restarts.unwrap_or(0).saturating_add(1) };
-        let due = self.before.start_time.as_ref().map(|start| start.0.min(self.now) + backoff(restarts));
-        if let Some(due) = due.filter(|due| self.now < *due) {
-            self.look_by(due);
-            self.forget_pod_address();
-            return false;
-        }
-        self.draft.status.restarts = Some(restarts);
-        self.forget_pod();
-        true
-    }
-
-    /// Before a workspace of auth mode Direct uses a claim, the claim says so: from then on no weaker mode may.
-    fn mark_claim(&mut self) {
-        let mode = self.observed.workspace.spec.auth.mode;
-        let Some(claim) = self.observed.claim.filter(|_| mode == AuthMode::Direct) else {
-            return;
-        };
-        let marked = claim.metadata.annotations.as_ref().and_then(|all| all.get(keys::AUTH_MODE));
-        if marked.is_none_or(|marked| marked != mode.as_str()) {
-            self.first.push(Action::MarkClaim(mode));
-        }
-    }
-
-    /// A claim is owned by the workspace if it shall go with it, and by nobody if it shall stay.
-    pub(super) fn settle_claim(&mut self) {
-        let Some(retention) = self.verdict.terms.as_ref().map(|terms| terms.retention) else {
-            return;
-        };
-        if !matches!(self.claim, ClaimState::Pending | ClaimState::Bound) {
-            return;
-        }
-        let wanted = self.claim_owners(retention);
-        let present =
-            self.observed.claim.and_then(|claim| claim.metadata.owner_references.clone()).unwrap_or_default();
-        if present != wanted {
-            self.first.push(Action::SetClaimOwners(wanted));
-        }
-    }
-
-    pub(super) fn claim_owners(&self, retention: RetentionPolicy) -> Vec<OwnerReference> {
-        match retention {
-            RetentionPolicy::Retain => Vec::new(),
-            RetentionPolicy::Delete => build::owner(self.observed.workspace).into_iter().collect(),
-        }
-    }
-
     /// A pod that starts or runs.
     fn follow(&mut self, pod: &AlivePod) {
         let memory = self.observed.memory.about(Some(&pod.uid));
@@ -229,32 +181,6 @@ impl Planner<'_> {
             self.ready(pod, &memory, same);
         } else {
             self.not_ready_yet(pod, &memory, same);
-        }
-    }
-
-    /// The workspace was touched while it was being stopped. If its sidecar refuses work already, the stop goes on
-    /// and the next pod starts after it.
-    fn stop_was_taken_back(&mut self, pod: &AlivePod, memory: &Memory) -> bool {
-        let since =
-            draft::condition(&self.before, ConditionType::Ready).map(|ready| ready.last_transition_time.0);
-        // Written by a replica whose clock was ahead: any answer of late will do.
-        let since =
-            since.map(|since| if since > self.now { self.now - super::idle::ASK_AGAIN } else { since });
-        match (&memory.drain, &memory.report) {
-            (Some(drain), _) if matches!(drain.what, Drain::Done(_)) => {
-                self.finish_drain(pod);
-                false
-            }
-            (_, Some(report)) if since.is_none_or(|since| report.at >= since) => {
-                if report.what.draining {
-                    self.finish_drain(pod);
-                }
-                !report.what.draining
-            }
-            _ => {
-                self.ask(pod, memory);
-                false
-            }
         }
     }
 
@@ -354,53 +280,6 @@ impl Planner<'_> {
         }
     }
 
-    fn finish_drain(&mut self, pod: &AlivePod) {
-        let memory = self.observed.memory.about(Some(&pod.uid));
-        match (memory.drain, &pod.ip) {
-            (Some(Seen { at, what: Drain::Done(_) }), _) if self.is_drained(at) => {
-                self.first.push(Action::DeletePod { uid: pod.uid.clone(), version: None });
-            }
-            (_, None) => {
-                let version = pod.version.clone();
-                self.first.push(Action::DeletePod { uid: pod.uid.clone(), version });
-            }
-            (Some(Seen { at, what: Drain::Unanswered(_) }), _) if self.now < at + DRAIN_AGAIN => {
-                self.look_by(at + DRAIN_AGAIN);
-            }
-            (_, Some(ip)) => self.then.push(Action::Drain {
-                pod_uid: pod.uid.clone(),
-                ip: ip.clone(),
-                request: DrainRequest {
-                    mode: DrainMode::Force,
-                    idle_since_time: None,
-                    deadline_seconds: None,
-                },
-            }),
-        }
-    }
-
-    pub(super) fn ask(&mut self, pod: &AlivePod, memory: &Memory) {
-        match (self.silent_until(memory), &pod.ip) {
-            (Some(until), _) => self.look_by(until),
-            (None, Some(ip)) => self.then.push(Action::Ask { pod_uid: pod.uid.clone(), ip: ip.clone() }),
-            (None, None) => {}
-        }
-    }
-
-    pub(super) fn ask_now(&mut self, pod: &AlivePod) {
-        if let Some(assign) = self.assign(pod) {
-            self.first.push(assign);
-        } else if let Some(ip) = pod.ip.clone() {
-            self.first.push(Action::Ask { pod_uid: pod.uid.clone(), ip });
-        }
-    }
-
-    /// A sidecar that did not answer is left alone until then.
-    pub(super) fn silent_until(&self, memory: &Memory) -> Option<Timestamp> {
-        let until = memory.silence.as_ref().map(|silence| silence.at + super::idle::ASK_AGAIN);
-        until.filter(|until| self.now < *until)
-    }
-
     pub(super) fn forget_pod_address(&mut self) {
         self.draft.status.endpoint = None;
         self.draft.status.idle_deadline_time = None;
@@ -410,15 +289,6 @@ impl Planner<'_> {
         self.forget_pod_address();
         self.draft.status.ready_time = None;
         self.draft.status.queue_position = None;
-    }
-}
-
-fn backoff(restarts: i32) -> SignedDuration {
-    let exponent = u32::try_from(restarts - 2).unwrap_or(0).min(16);
-    if restarts < 2 {
-        SignedDuration::ZERO
-    } else {
-        SignedDuration::from_secs(1 << exponent).min(MOST_BACKOFF)
     }
 }
 

@@ -11,3 +11,4 @@ mod starting;
 mod stopping;
 mod succession;
 mod terms;
+mod tiers;

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::{
     member::free,
-    plan::{Action, Observed, Target, Wanted, plan},
+    plan::{Action, Observed, Plan, Target, Wanted, plan},
 };
 use crate::{build, context::Context, execute::ExecuteError};
 
@@ -55,6 +55,15 @@ impl Keeper {
     /// A keeper that has made nothing yet.
     pub fn new(context: Arc<Context>) -> Self {
         Self { context, made: HashMap::new(), resting: HashMap::new(), known: HashSet::new() }
+    }
+
+    /// Notes which members are ready, so that whoever comes first after a start gets one. Makes and deletes nothing.
+    pub fn survey(&self) {
+        for ((namespace, tier), found) in self.pools() {
+            if self.is_own(&namespace) {
+                self.context.desk.set_ready(&tier, self.plan(&namespace, &tier, &found).ready);
+            }
+        }
     }
 
     /// Keeps the pools for as long as the operator leads.
@@ -122,9 +131,14 @@ impl Keeper {
         pools
     }
 
-    async fn tend(&mut self, namespace: &str, name: &str, found: &Found) -> Result<(), ExecuteError> {
-        let context = self.context.clone();
-        let own = context.desk.scope.namespace.as_deref() == Some(namespace);
+    /// Whether members of that namespace are given away.
+    fn is_own(&self, namespace: &str) -> bool {
+        self.context.desk.scope.namespace.as_deref() == Some(namespace)
+    }
+
+    fn plan(&self, namespace: &str, name: &str, found: &Found) -> Plan {
+        let context = &self.context;
+        let own = self.is_own(namespace);
         let tier = context.stores.tiers.get(&ObjectRef::new(name)).filter(|_| own);
         let terms = tier.as_ref().and_then(|tier| build::member_terms(&tier.spec));
         let wanted = tier.as_ref().zip(terms.as_ref()).map(|(tier, (mode, terms))| Wanted {
@@ -148,7 +162,7 @@ impl Keeper {
             })
         };
         let settings = context.settings.get();
-        let plan = plan(&Observed {
+        plan(&Observed {
             namespace,
             tier: name,
             operator: context.desk.scope.operator.as_deref(),
@@ -159,8 +173,13 @@ impl Keeper {
             fresh: &fresh,
             room: context.line.room(name, limit),
             takes: &takes,
-        });
-        if own {
+        })
+    }
+
+    async fn tend(&mut self, namespace: &str, name: &str, found: &Found) -> Result<(), ExecuteError> {
+        let context = self.context.clone();
+        let plan = self.plan(namespace, name, found);
+        if self.is_own(namespace) {
             context.metrics.pool(name, plan.wanted, plan.ready.len(), plan.coming);
             let ready = plan.ready.len();
             context.desk.set_ready(name, plan.ready);

@@ -85,6 +85,17 @@ async fn the_look_needs_no_watch_to_show_what_it_wrote() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_comes_first_after_a_start_of_the_operator_gets_a_member() {
+    let mut yard = filled(1).await.anew();
+    yard.comes("w1", |_| {});
+    crate::pool::Keeper::new(yard.context.clone()).survey();
+    assert!(yard.world().writes.is_empty());
+    yard.look("w1", true).await;
+    assert_eq!(yard.reason("w1"), "Ready");
+    assert_warm(&yard, "w1");
+}
+
+#[tokio::test(start_paused = true)]
 async fn each_gets_a_member_of_its_own_and_who_comes_too_late_starts_cold() {
     let mut yard = filled(2).await;
     for name in ["w1", "w2", "w3"] {

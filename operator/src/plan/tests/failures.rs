@@ -74,7 +74,7 @@ fn claim_phase(scene: &mut Scene, phase: &str) {
     scene.claim.as_mut().unwrap().status.as_mut().unwrap().phase = Some(phase.to_owned());
 }
 
-const DAMAGES: [(&str, Damage); 16] = [
+const DAMAGES: [(&str, Damage); 17] = [
     (ready::TERMINATING, |scene| {
         scene.pod_terminates();
     }),
@@ -91,6 +91,9 @@ const DAMAGES: [(&str, Damage); 16] = [
             scene,
             "0/1 nodes are available: 1 node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode.",
         );
+    }),
+    (ready::STORAGE_NOT_READY, |scene| {
+        unschedulable(scene, "0/1 nodes are available: storageclass.storage.k8s.io \"fast\" not found.");
     }),
     (ready::VOLUME_NOT_MOUNTED, |scene| late(scene, ready::VOLUME_NOT_MOUNTED)),
     (ready::SECRET_NOT_FOUND, |scene| late(scene, ready::SECRET_NOT_FOUND)),

@@ -32,6 +32,8 @@ const LIVENESS: &str = "ready, or told why not, and stopped when left alone";
 struct System {
     /// How often each of these may happen.
     budget: Budget,
+    /// Whether histories begin at each state of a life in calm weather, or at a new workspace.
+    anywhere: bool,
     /// A rule that the plan is made to break: the check must find it.
     mutation: Option<Mutation>,
     /// What is planned for a view.
@@ -82,7 +84,7 @@ impl Model for System {
     type Action = Step;
 
     fn init_states(&self) -> Vec<State> {
-        vec![State::new(self.budget)]
+        if self.anywhere { self.calm_life() } else { vec![State::new(self.budget)] }
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Step>) {
@@ -108,9 +110,14 @@ impl Model for System {
         let mut all = vec![
             Property::always(RULES, |_, state: &State| state.violation.is_none()),
             Property::always(LIVENESS, |system: &System, state| system.ends_well(state)),
+        ];
+        if self.anywhere {
+            return all;
+        }
+        all.extend([
             Property::sometimes("it becomes ready", |_, state: &State| state.shows(ready::READY)),
             Property::sometimes("it is stopped", |_, state: &State| state.shows(ready::SUSPENDED)),
-        ];
+        ]);
         if self.budget.touches > 0 {
             all.push(Property::sometimes("a touch brings it back", |_, state: &State| {
                 state.budget.touches == 0 && !state.owed && state.was_stopped && state.shows(ready::READY)
@@ -152,6 +159,27 @@ fn every_state_keeps_the_rules_and_a_touched_workspace_gets_ready_or_says_why_no
         checked.assert_properties();
         assert!(checked.unique_state_count() > 1000, "the environment does nothing");
     }
+}
+
+/// How many steps are walked from each state of a calm life, with everything that may happen. More by `MODEL_STEPS`.
+const STEPS: usize = 9;
+
+#[test]
+fn whatever_happens_together_at_any_moment_of_a_life_keeps_the_rules() {
+    let given = std::env::var("MODEL_STEPS").ok().map(|text| text.parse().unwrap());
+    let steps = given.unwrap_or(STEPS);
+    let begun = Instant::now();
+    let budget = Budget { touches: 1, deletions: 1, faults: 1, calls: 1 };
+    let system = System { budget, anywhere: true, ..System::default() };
+    let life = system.calm_life().len();
+    let checked = system.checker().threads(2).target_max_depth(steps + 1).spawn_bfs().join();
+    println!(
+        "{steps} steps from each of {life} states: {} states, in {:.1?}",
+        checked.unique_state_count(),
+        begun.elapsed()
+    );
+    checked.assert_properties();
+    assert!(checked.unique_state_count() > 1000, "the environment does nothing");
 }
 
 #[test]

@@ -73,6 +73,22 @@ fn an_evicted_pod_is_replaced_and_the_cause_told() {
 }
 
 #[test]
+fn a_pod_that_ends_before_its_start_was_shown_is_no_stopped_workspace() {
+    let mut scene = Scene::suspended();
+    assert_eq!(names(&scene.touch("t1").step()), ["CreatePod"]);
+    assert_eq!(scene.condition("Suspended"), "True/Idle", "the start is shown with the pod's address");
+    scene.pod("p2", None, false).pod_status().phase = Some("Failed".to_owned());
+    assert_eq!(names(&scene.step()), ["DeletePod"]);
+    assert_eq!(scene.condition("Suspended"), "False/Running");
+    scene.pod = None;
+    assert_eq!(names(&scene.step()), ["CreatePod"]);
+    assert_eq!(
+        (scene.status().restarts, scene.status().start.unwrap().kind),
+        (Some(1), Some("Restart".to_owned()))
+    );
+}
+
+#[test]
 fn repeated_failures_wait_longer_each_time() {
     let mut scene = Scene::running();
     let mut waits = Vec::new();

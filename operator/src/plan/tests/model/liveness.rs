@@ -32,6 +32,22 @@ impl System {
         fate
     }
 
+    /// The states of a life in which nothing goes wrong: a start, idleness, a stop, and the same again after a touch.
+    pub(super) fn calm_life(&self) -> Vec<State> {
+        let mut life = vec![State::new(self.budget)];
+        for _ in 0..2 {
+            while let Some(next) = life.last().and_then(|state| self.goes_on(state)) {
+                if life.contains(&next) {
+                    break;
+                }
+                life.push(next);
+            }
+            let touched = life.last().map(|stopped| self.happens(stopped, Event::Touch));
+            life.extend(touched.map(|touched| State { budget: self.budget, ..touched }));
+        }
+        life
+    }
+
     /// The next state in calm weather: the watches are quick, the operator looks, the kubelet gets on, then time passes.
     fn goes_on(&self, state: &State) -> Option<State> {
         let after = |event| Some(self.happens(state, event)).filter(|next| next != state);

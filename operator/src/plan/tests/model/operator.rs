@@ -80,7 +80,7 @@ impl System {
         for (step, doing) in doings(&plan).into_iter().enumerate() {
             let fails = cut.filter(|cut| cut.step == step);
             if fails.is_some_and(|cut| !cut.took_effect) {
-                break;
+                return next.settle();
             }
             let answered = match doing {
                 Doing::Act(action) => next.act(action, fails.is_none()),

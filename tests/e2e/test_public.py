@@ -7,7 +7,7 @@ import base64
 import json
 import secrets
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import httpx2
@@ -21,7 +21,7 @@ from support.mcp_http import Mcp, RefusedError, headers, payload
 from support.other_gateway import OtherGateway
 from support.visitors import SESSION, VISITOR, Visitor, an_address, anonymous_workspaces, workspaces_since
 from support.waiting import eventually
-from support.workspace import Workspace, parse_time
+from support.workspace import Workspace, manifest, parse_time, tier_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -237,6 +237,38 @@ def test_a_visitor_chats_with_the_workspace_and_is_remembered(
 
     assert kept(visitor.credential).json()["total"] >= 2
     assert kept(visit().credential).status_code == 404
+
+
+def test_a_visitors_workspace_ends_with_its_time_and_leaves_nothing(
+    kubectl: Kubectl, new_user: Callable[[], User]
+) -> None:
+    """Of a tier whose time is the shortest that there is; the gateway's visitors have the installed tier's hour."""
+    standard = kubectl.get("workspacetier", "standard")
+    assert standard is not None
+    tier = f"visit-{secrets.token_hex(3)}"
+    storage = {"size": "1Gi", "retentionPolicy": "Retain"}
+    terms = {"access": "ReadOnly", "authModes": ["Public", "Gateway"], "maxLifetime": "1m", "storage": storage}
+    kubectl.apply(tier_manifest(tier, image=standard["spec"]["image"], **terms))
+    try:
+        visitor = Workspace(kubectl, f"visit-{secrets.token_hex(4)}", f"anonymous:{secrets.token_hex(16)}")
+        made = manifest(visitor.name, visitor.user, tier=tier, auth={"mode": "Public"})
+        made["metadata"]["labels"] = {"dexorder.io/anonymous": "true"}
+        kubectl.apply(made)
+        # Somebody with a login keeps the workspace, however short the tier's time for visitors is.
+        known = new_user().make_workspace(tier=tier)
+        visitor.wait("Ready", within=START_SECONDS)
+        claim = visitor.claim
+        assert claim is not None
+        end = parse_time(visitor.status["expireTime"])
+        eventually("the workspace is gone", lambda: kubectl.get("uws", visitor.name) is None, within=90)
+        assert datetime.now(UTC) >= end
+        eventually("its pod and its claim are gone", lambda: (visitor.pod, visitor.claim) == (None, None), within=60)
+        volume = claim["spec"]["volumeName"]
+        eventually("its volume is gone", lambda: kubectl.get("pv", volume) is None, within=60)
+        assert known.status.get("expireTime") is None
+        known.wait("Ready")
+    finally:
+        kubectl.run("delete", "workspacetier", tier, "--ignore-not-found", "--wait=false")
 
 
 def test_new_visitors_of_one_address_are_limited(http: httpx2.Client, gateway_url: str, kubectl: Kubectl) -> None:

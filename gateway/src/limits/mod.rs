@@ -1,6 +1,7 @@
 //! What anybody may cost: requests by address and by user, new workspaces, and wakes and visitors without a credential.
 
 mod address;
+mod held;
 mod rate;
 
 use std::net::IpAddr;
@@ -9,14 +10,20 @@ use std::time::Duration;
 use http::{Extensions, HeaderMap};
 
 pub use address::{Range, RangeError};
+pub(crate) use held::{Budget, Held};
 pub(crate) use rate::Rate;
 
 use crate::config::LimitsConfig;
+use crate::mcp::way::Kind;
 use crate::metrics::Metrics;
 use crate::refusal::Refusal;
 
 /// Keys of one limit that are kept. One takes about 60 bytes.
 const MOST_KEYS: usize = 50_000;
+
+/// So many bytes of bodies are kept at once of requests to public workspaces, and as many to those of mode Direct: anybody
+/// may send them, and slowly.
+const MOST_OF_BODIES: usize = 64 * 1024 * 1024;
 
 /// The address of a connection, put into each of its requests.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +54,8 @@ pub(crate) enum Limit {
     WakesOfWorkspace,
     /// Logins at one workspace of mode Direct from one address.
     LoginsOfAddress,
+    /// Bodies of callers without a login that are kept at once.
+    Bodies,
     /// Visitors from one address.
     VisitorsOfAddress,
     /// Visitors in all.
@@ -72,6 +81,7 @@ impl Limit {
             Self::WakesOfAddress => "wakes_of_address",
             Self::WakesOfWorkspace => "wakes_of_workspace",
             Self::LoginsOfAddress => "logins_of_address",
+            Self::Bodies => "bodies",
             Self::VisitorsOfAddress => "visitors_of_address",
             Self::Visitors => "visitors",
             Self::Visitor => "visitor",
@@ -95,6 +105,7 @@ impl Limit {
                 "more starts of this workspace than may be asked for in a while without a credential"
             }
             Self::LoginsOfAddress => "more logins at this workspace than one address may try in a while",
+            Self::Bodies => "more in all than is kept at once of requests without a login",
             Self::VisitorsOfAddress => "more visitors than may come from one address in a while",
             Self::Visitors => "more visitors than may come in a while",
             Self::Visitor => "more requests than one visitor may send in a while",
@@ -115,6 +126,8 @@ pub(crate) struct Limits {
     wakes_of_address: Rate<IpAddr>,
     wakes_of_workspace: Rate<String>,
     logins_of_address: Rate<(IpAddr, String)>,
+    public_bodies: Budget,
+    direct_bodies: Budget,
 }
 
 impl Limits {
@@ -129,6 +142,8 @@ impl Limits {
             wakes_of_address: Rate::new(wakes.per_address, MOST_KEYS),
             wakes_of_workspace: Rate::new(wakes.per_workspace, MOST_KEYS),
             logins_of_address: Rate::new(logins.per_address, MOST_KEYS),
+            public_bodies: Budget::new(MOST_OF_BODIES),
+            direct_bodies: Budget::new(MOST_OF_BODIES),
         }
     }
 
@@ -158,6 +173,15 @@ impl Limits {
     pub(crate) fn wake(&self, from: IpAddr, workspace: &str, metrics: &Metrics) -> Result<(), Refusal> {
         counted(Limit::WakesOfAddress, self.wakes_of_address.take(from), metrics)?;
         counted(Limit::WakesOfWorkspace, self.wakes_of_workspace.take(workspace.to_owned()), metrics)
+    }
+
+    /// What a request may keep of its body: nothing is counted of those whose user is known.
+    pub(crate) fn held(&self, kind: Kind) -> Option<Held> {
+        match kind {
+            Kind::User => None,
+            Kind::Public => Some(self.public_bodies.held()),
+            Kind::Direct => Some(self.direct_bodies.held()),
+        }
     }
 
     /// Counts a login at a workspace of mode Direct, whose own limit is one for all who try.

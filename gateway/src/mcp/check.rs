@@ -10,11 +10,12 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Request};
 use serde_json::Value;
 
-use super::body::{read_body, read_id};
+use super::body::{read_held, read_id};
 use super::forward::Checked;
 use super::way::{self, Kind, Way};
 use super::{headers, message, session};
 use crate::app::App;
+use crate::limits::Held;
 use crate::refusal::{METHODS, Refusal};
 use crate::visitors::{Newcomer, Visitor, Visitors};
 use crate::wake::Purpose;
@@ -87,14 +88,15 @@ pub(super) async fn check(
     if let Door::DirectSession(name) = door {
         app.limits.login(from, name, &app.metrics)?;
     }
+    let mut held = app.limits.held(guest.way.kind);
     if path.is_some() {
-        let body = read_body(&headers, body, MOST_SEALED).await?;
+        let body = read(app, &headers, body, MOST_SEALED, &mut held).await?;
         let checked = Checked::message(guest.way, Purpose::Work, forwarded, body);
-        return Ok(Checked { method, path, ..checked });
+        return Ok(Checked { method, path, _held: held, ..checked });
     }
     let (subject, visits) = (&guest.way.subject, guest.visitor.is_some());
     let session = session::enter(&mut forwarded, subject, visits, &app.signer.seals().sessions);
-    let checked = |session, purpose, body, id, initializes, guest: Guest| Checked {
+    let checked = |session, purpose, body, id, initializes, guest: Guest, held| Checked {
         way: guest.way,
         purpose,
         method: method.clone(),
@@ -106,6 +108,7 @@ pub(super) async fn check(
         initializes,
         visitor: guest.visitor,
         newcomer: guest.newcomer,
+        _held: held,
     };
     match method {
         Method::POST => {
@@ -114,7 +117,7 @@ pub(super) async fn check(
                 Kind::Public => app.config.body_limit.min(PUBLIC_BODY_BYTES),
                 Kind::User | Kind::Direct => app.config.body_limit,
             };
-            let body = read_body(&headers, body, most).await?;
+            let body = read(app, &headers, body, most, &mut held).await?;
             let message = message::read(&body)
                 .map_err(|refusal| Refused { id: jsonrpc::request_id(&body), refusal })?;
             let refused = |refusal| Refused { id: message.id.clone(), refusal };
@@ -123,18 +126,33 @@ pub(super) async fn check(
                 admit(app, message.asks, from).map_err(refused)?;
             }
             let purpose = if message.listens { Purpose::Listen } else { Purpose::Work };
-            Ok(checked(session, purpose, body, message.id, message.initializes, guest))
+            Ok(checked(session, purpose, body, message.id, message.initializes, guest, held))
         }
         Method::GET => {
             headers::check_get(&headers)?;
-            Ok(checked(session?, Purpose::Listen, Bytes::new(), None, false, guest))
+            Ok(checked(session?, Purpose::Listen, Bytes::new(), None, false, guest, None))
         }
         // Ends what the workspace keeps of a session: nothing that a stopped one would be woken for.
         _ => match session? {
             Some(session) if !session.known_to_workspace => Err(Refusal::SessionStays.into()),
-            session => Ok(checked(session, Purpose::Listen, Bytes::new(), None, false, guest)),
+            session => Ok(checked(session, Purpose::Listen, Bytes::new(), None, false, guest, None)),
         },
     }
+}
+
+/// The body of a request, within what all may keep.
+async fn read(
+    app: &App,
+    headers: &HeaderMap,
+    body: Body,
+    most: usize,
+    held: &mut Option<Held>,
+) -> Result<Bytes, Refusal> {
+    read_held(headers, body, most, held).await.inspect_err(|refusal| {
+        if let Refusal::TooMany { limit, .. } = refusal {
+            app.metrics.limited(*limit);
+        }
+    })
 }
 
 fn allowed(method: &Method, methods: &[Method], text: &'static str) -> Result<(), Refusal> {

@@ -21,6 +21,7 @@ use super::upstream::Sent;
 use super::way::{Kind, Way};
 use crate::app::App;
 use crate::clock;
+use crate::limits::Held;
 use crate::refusal::Refusal;
 use crate::visitors::{Newcomer, Visitor};
 use crate::wake::{Pod, Purpose, Tries, Trouble};
@@ -46,6 +47,8 @@ pub(super) struct Checked {
     /// The visitor who sent it, and what to give one whose first request it is.
     pub(super) visitor: Option<Visitor>,
     pub(super) newcomer: Option<Newcomer>,
+    /// What its body counts for, as long as it is kept.
+    pub(super) _held: Option<Held>,
 }
 
 impl Checked {
@@ -63,6 +66,7 @@ impl Checked {
             initializes: false,
             visitor: None,
             newcomer: None,
+            _held: None,
         }
     }
 }

@@ -1,8 +1,10 @@
 //! What anybody may cost: requests, new workspaces, and starts without a credential.
 
 use http::Method;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
-use crate::support::{Answer, World, call, name_of, status, world};
+use crate::support::{Answer, World, call, name_of, status, until, world};
 
 /// A call from an address, behind a proxy that is trusted.
 async fn from(world: &World, address: &str, path: &str, token: Option<&str>) -> Answer {
@@ -149,4 +151,35 @@ async fn of_somebody_unknown_no_more_is_kept_than_the_workspace_takes() {
         );
     }
     assert_eq!((shared.seen().len(), own.seen().len()), (0, 1));
+}
+
+#[tokio::test]
+async fn who_sends_slowly_and_without_a_login_fills_no_more_than_a_part_of_the_memory() {
+    let world = world(&format!("limits: {{{PROXY}, requestBody: 4MiB}}")).await;
+    let (fund, own) = (world.running_in_mode("fund", "Direct").await, world.running("trader1").await);
+    let path = format!("/workspaces/{}/mcp", name_of("fund"));
+    // Nineteen would be 72 MiB: each sends all but the end.
+    let mut open = Vec::new();
+    for _ in 0..18 {
+        let mut stream = TcpStream::connect(world.gateway.address).await.unwrap();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: gw.example\r\nContent-Type: application/json\r\n\
+             Accept: application/json, text/event-stream\r\nContent-Length: 4194304\r\n\r\n"
+        );
+        // The last ones are answered and left while they send.
+        let _ = stream.write_all(head.as_bytes()).await;
+        let _ = stream.write_all(&vec![b' '; 4_194_303]).await;
+        open.push(stream);
+    }
+    until("no more is kept", async || {
+        world.metric("dexorder_gateway_limited_total{limit=\"bodies\"}").await != "0"
+    })
+    .await;
+    let direct = from(&world, "192.0.2.1", &path, None).await;
+    assert_eq!((direct.status, direct.header("retry-after")), (429, "5"));
+    // Users with a login, and public workspaces, have their own.
+    assert_eq!(from(&world, "192.0.2.1", "/mcp", Some(&world.token("trader1"))).await.status, 200);
+    drop(open);
+    until("there is room again", async || from(&world, "192.0.2.1", &path, None).await.status == 200).await;
+    assert_eq!((fund.seen().len(), own.seen().len()), (1, 1));
 }

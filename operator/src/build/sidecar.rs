@@ -37,6 +37,8 @@ pub(super) fn sidecar(subject: PodFor<'_>, terms: &Terms, settings: &Settings) -
         liveness_probe: Some(Probe {
             period_seconds: Some(10),
             failure_threshold: Some(3),
+            // One that does not answer any more has nothing to drain.
+            termination_grace_period_seconds: Some(5),
             ..probe("/livez")
         }),
         resources: Some(ResourceRequirements {

@@ -7,57 +7,23 @@ use std::{
 };
 
 use dexorder_crds::{UserWorkspace, UserWorkspaceStatus};
-use dexorder_protocol::{
-    Issuer, TrustedKeys,
-    control::{DRAIN_PATH, DrainMode, DrainOutcome, DrainRequest, NotIdle, REPORT_PATH, Report},
-    headers::IDENTITY,
-    identity::verify,
-};
+use dexorder_protocol::control::{DRAIN_PATH, REPORT_PATH};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use k8s_openapi::{
     api::core::v1::{PersistentVolumeClaim, Pod, PodCondition, PodStatus},
     apimachinery::pkg::apis::meta::v1::Time,
-    jiff::{SignedDuration, Timestamp},
+    jiff::Timestamp,
 };
 use kube::client::Body;
-use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use crate::{clock::Clock, plan::tests::fixtures::quiet_report, sidecar::Answer};
-
-/// What becomes of a write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
-    /// It is refused for good.
-    Refused,
-    /// Somebody else wrote first.
-    Conflict,
-    /// The server fails.
-    Fails,
-    /// It never arrives.
-    Lost,
-    /// It takes effect, and its answer never arrives.
-    Unanswered,
-}
-
-impl Fate {
-    /// What the server answers in place of carrying the write out; none: it is carried out.
-    pub(super) const fn refusal(self) -> Option<StatusCode> {
-        match self {
-            Self::Unanswered => None,
-            Self::Refused => Some(StatusCode::FORBIDDEN),
-            Self::Conflict => Some(StatusCode::CONFLICT),
-            Self::Fails => Some(StatusCode::INTERNAL_SERVER_ERROR),
-            Self::Lost => Some(StatusCode::REQUEST_TIMEOUT),
-        }
-    }
-
-    /// Whether anybody hears what the server answers.
-    pub(super) const fn is_heard(self) -> bool {
-        !matches!(self, Self::Lost | Self::Unanswered)
-    }
-}
+use super::{
+    fate::Fate,
+    objects::{found, patch, read},
+    sidecar::Sidecar,
+};
+use crate::{clock::Clock, sidecar::Answer};
 
 /// All that is.
 #[derive(Default)]
@@ -74,22 +40,6 @@ pub(super) struct World {
     pub(super) violations: Vec<String>,
     version: u64,
     pods_made: u32,
-}
-
-/// The sidecar of the present pod.
-#[derive(Clone, Default)]
-#[allow(clippy::struct_excessive_bools, reason = "each can be so by itself")]
-pub(super) struct Sidecar {
-    pub(super) last_activity: Timestamp,
-    pub(super) in_flight: bool,
-    pub(super) draining: bool,
-    pub(super) silent: bool,
-    /// It does not know the path of notifications.
-    pub(super) old: bool,
-    /// How far its clock is ahead.
-    pub(super) ahead: SignedDuration,
-    /// By which it knows the operator; none: it believes everybody.
-    pub(super) keys: Option<Arc<TrustedKeys>>,
 }
 
 /// The cluster, shared by the API server, the sidecar and the test.
@@ -168,47 +118,6 @@ impl Cluster {
 fn failure(status: StatusCode) -> Value {
     json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": status.as_u16(),
         "reason": status.canonical_reason(), "message": "as the test says"})
-}
-
-impl Sidecar {
-    /// A sidecar of the same making, for another pod.
-    fn fresh(&self, now: Timestamp) -> Self {
-        let Self { old, ahead, keys, .. } = self.clone();
-        Self { last_activity: now + ahead, old, ahead, keys, ..Self::default() }
-    }
-
-    fn trusts(&self, headers: &http::HeaderMap, now: Timestamp) -> bool {
-        let Some(keys) = &self.keys else { return true };
-        let token = headers[IDENTITY].to_str().unwrap();
-        verify(token, keys, Issuer::Operator, "uid-w1", now.as_second()).is_ok()
-    }
-
-    fn report(&self, now: Timestamp) -> Report {
-        Report {
-            in_flight: self.in_flight.into(),
-            draining: self.draining,
-            ..quiet_report(now, self.last_activity)
-        }
-    }
-
-    fn drain(&mut self, request: &DrainRequest, now: Timestamp) -> DrainOutcome {
-        let since = request.idle_since_time.unwrap_or(Timestamp::MAX);
-        let active = self.in_flight || self.last_activity > since;
-        let drained = self.draining || request.mode == DrainMode::Force || !active;
-        if drained {
-            self.draining = true;
-            self.in_flight = false;
-        }
-        DrainOutcome {
-            drained,
-            reason: (!drained).then_some(NotIdle::Active),
-            report: (!drained).then(|| Box::new(self.report(now))),
-            saved_commit: drained.then(|| "c0ffee".to_owned()),
-            clean: drained,
-            cancelled: 0,
-            error: None,
-        }
-    }
 }
 
 impl World {
@@ -376,42 +285,5 @@ impl World {
         workspace.status = Some(status);
         self.put_workspace(workspace);
         Ok(json!(self.workspace))
-    }
-}
-
-fn read<K: DeserializeOwned>(body: &Value) -> K {
-    serde_json::from_value(body.clone()).unwrap()
-}
-
-fn found(object: Option<&impl Serialize>) -> Result<Value, StatusCode> {
-    object.map(|object| json!(object)).ok_or(StatusCode::NOT_FOUND)
-}
-
-/// A merge patch of the metadata.
-fn patch<K: Serialize + DeserializeOwned>(object: Option<&mut K>, body: &Value) -> Result<Value, StatusCode> {
-    let object = object.ok_or(StatusCode::NOT_FOUND)?;
-    let mut value = json!(object);
-    if body["metadata"]["uid"].as_str().is_some_and(|uid| value["metadata"]["uid"] != uid) {
-        return Err(StatusCode::CONFLICT);
-    }
-    merge(&mut value, body);
-    *object = serde_json::from_value(value.clone()).unwrap();
-    Ok(value)
-}
-
-/// Applies a merge patch: what is null goes (RFC 7396).
-pub(super) fn merge(value: &mut Value, patch: &Value) {
-    let Some(fields) = patch.as_object() else {
-        *value = patch.clone();
-        return;
-    };
-    for (name, field) in fields {
-        if field.is_null() {
-            if let Some(object) = value.as_object_mut() {
-                object.remove(name);
-            }
-        } else {
-            merge(&mut value[name], field);
-        }
     }
 }

@@ -9,7 +9,7 @@ use dexorder_protocol::SigningKey;
 use proptest::prelude::*;
 
 use super::{
-    cluster::Fate,
+    fate::Fate,
     looks::{key, operator, ready},
     operator::Operator,
 };

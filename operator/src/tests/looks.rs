@@ -10,10 +10,7 @@ use k8s_openapi::{
     jiff::{SignedDuration, Timestamp},
 };
 
-use super::{
-    cluster::{Cluster, Fate},
-    operator::Operator,
-};
+use super::{cluster::Cluster, fate::Fate, operator::Operator};
 use crate::{
     build::Settings,
     clock::Clock,

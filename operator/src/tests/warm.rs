@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
-use super::{cluster::Fate, yard::Yard};
+use super::{fate::Fate, yard::Yard};
 
 async fn filled(size: i32) -> Yard {
     let mut yard = Yard::new(size);

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::ResourceExt;
 use proptest::prelude::*;
 
-use super::{cluster::Fate, yard::Yard};
+use super::{fate::Fate, yard::Yard};
 use crate::{plan::tests::fixtures::histories, pool};
 
 const SIZE: i32 = 2;

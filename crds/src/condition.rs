@@ -147,6 +147,8 @@ pub mod suspended {
 pub mod saved {
     /// The last drain saved and committed everything.
     pub const SAVED: &str = "Saved";
+    /// The last drain saved and committed everything, and the git remote has not got it; the message says why.
+    pub const NOT_PUSHED: &str = "NotPushed";
     /// The last drain could not save; the message says what happened. What was acknowledged before is on the volume.
     pub const SAVE_FAILED: &str = "SaveFailed";
     /// The sidecar did not drain at the last stop; acknowledged changes are on the volume.

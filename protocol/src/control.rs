@@ -105,12 +105,27 @@ pub struct DrainOutcome {
     /// Whether everything is committed.
     #[serde(default)]
     pub clean: bool,
+    /// What the git remote has, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote: Option<RemoteState>,
     /// Requests that were cut off at the deadline.
     #[serde(default)]
     pub cancelled: u32,
     /// What went wrong with the save, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+/// How far the workspace's git remote is in step with it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RemoteState {
+    /// The last commit that was pushed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pushed: Option<String>,
+    /// Why the remote has not got everything, or what somebody has to do there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// Asks a workspace of mode Direct for a new key. Each request is carried out once, however often it comes.

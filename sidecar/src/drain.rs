@@ -129,6 +129,7 @@ impl Drain {
             report: None,
             saved_commit: None,
             clean: false,
+            remote: None,
             cancelled,
             error: None,
         };
@@ -137,6 +138,7 @@ impl Drain {
                 tracing::info!(commit = saved.commit, clean = saved.clean, cancelled, "drained and saved");
                 outcome.saved_commit = Some(saved.commit);
                 outcome.clean = saved.clean;
+                outcome.remote = saved.remote;
                 self.metrics.drain_ended(DrainResult::Saved);
             }
             Err(error) => {
@@ -180,6 +182,7 @@ pub(crate) fn refused(reason: NotIdle, report: Report) -> DrainOutcome {
         report: Some(Box::new(report)),
         saved_commit: None,
         clean: false,
+        remote: None,
         cancelled: 0,
         error: None,
     }

@@ -4,6 +4,7 @@ use dexorder_crds::{
     UserWorkspace, UserWorkspaceStatus,
     condition::{ConditionType, ready, saved, suspended},
 };
+use dexorder_protocol::control::{DrainOutcome, RemoteState};
 use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{Condition, Time},
     jiff::{Timestamp, Unit},
@@ -102,23 +103,7 @@ impl Draft {
     /// The outcome of the save at the stop that has just ended.
     pub(super) fn saved(&mut self, drain: Option<&Drain>) {
         match drain {
-            Some(Drain::Done(outcome)) => {
-                if outcome.saved_commit.is_some() {
-                    self.status.saved_commit.clone_from(&outcome.saved_commit);
-                }
-                match &outcome.error {
-                    None => {
-                        let commit = outcome.saved_commit.as_deref().unwrap_or("unknown");
-                        self.set(ConditionType::Saved, "True", saved::SAVED, format!("everything is committed, up to {commit}"));
-                    }
-                    Some(error) => self.set(
-                        ConditionType::Saved,
-                        "False",
-                        saved::SAVE_FAILED,
-                        format!("the save at the stop failed: {error}; what was acknowledged before is on the volume"),
-                    ),
-                }
-            }
+            Some(Drain::Done(outcome)) => self.drained(outcome),
             Some(Drain::Refused) => self.not_drained("the workspace was in use"),
             Some(Drain::Unanswered(why)) => self.not_drained(why),
             None => self.set(
@@ -129,6 +114,33 @@ impl Draft {
                     .to_owned(),
             ),
         }
+    }
+
+    fn drained(&mut self, outcome: &DrainOutcome) {
+        if outcome.saved_commit.is_some() {
+            self.status.saved_commit.clone_from(&outcome.saved_commit);
+        }
+        let commit = outcome.saved_commit.as_deref().unwrap_or("unknown");
+        let RemoteState { pushed, problem } = outcome.remote.clone().unwrap_or_default();
+        let (status, reason, message) = match (&outcome.error, problem) {
+            (Some(error), _) => (
+                "False",
+                saved::SAVE_FAILED,
+                format!(
+                    "the save at the stop failed: {error}; what was acknowledged before is on the volume"
+                ),
+            ),
+            (None, Some(problem)) => (
+                "True",
+                saved::NOT_PUSHED,
+                format!("everything is committed on the volume, up to {commit}; the git remote: {problem}"),
+            ),
+            (None, None) => {
+                let pushed = if pushed.is_some() { " and pushed" } else { "" };
+                ("True", saved::SAVED, format!("everything is committed{pushed}, up to {commit}"))
+            }
+        };
+        self.set(ConditionType::Saved, status, reason, message);
     }
 
     fn not_drained(&mut self, why: &str) {

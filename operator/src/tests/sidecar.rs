@@ -63,6 +63,7 @@ impl Sidecar {
             report: (!drained).then(|| Box::new(self.report(now))),
             saved_commit: drained.then(|| "c0ffee".to_owned()),
             clean: drained,
+            remote: None,
             cancelled: 0,
             error: None,
         }

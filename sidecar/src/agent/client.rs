@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use axum::body::Body;
+use dexorder_protocol::control::RemoteState;
 use http::header::HOST;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
@@ -37,6 +38,9 @@ pub(crate) struct Saved {
     pub(crate) commit: String,
     /// Whether everything is committed.
     pub(crate) clean: bool,
+    /// How far the git remote is in step.
+    #[serde(default)]
+    pub(crate) remote: Option<RemoteState>,
 }
 
 /// What the agent says when it fails.

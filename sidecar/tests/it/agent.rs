@@ -41,6 +41,8 @@ pub(crate) struct AgentState {
     pub(crate) executed_at_save: AtomicUsize,
     pub(crate) saves: AtomicUsize,
     pub(crate) save_fails: AtomicBool,
+    /// What a save says of the git remote.
+    pub(crate) remote: Mutex<Value>,
     pub(crate) ready: AtomicBool,
     pub(crate) busy: Mutex<Vec<String>>,
     /// Requests to `/mcp` that run.
@@ -109,6 +111,7 @@ impl Agent {
             executed_at_save: AtomicUsize::new(0),
             saves: AtomicUsize::new(0),
             save_fails: AtomicBool::new(false),
+            remote: Mutex::new(Value::Null),
             ready: AtomicBool::new(true),
             busy: Mutex::default(),
             running: watch::Sender::new(0),
@@ -184,7 +187,8 @@ async fn save(State(state): State<Arc<AgentState>>) -> Response {
     }
     state.executed_at_save.store(state.executed.load(Ordering::SeqCst), Ordering::SeqCst);
     let number = state.saves.fetch_add(1, Ordering::SeqCst) + 1;
-    Json(json!({"commit": format!("c{number}"), "clean": true})).into_response()
+    let remote = state.remote.lock().unwrap().clone();
+    Json(json!({"commit": format!("c{number}"), "clean": true, "remote": remote})).into_response()
 }
 
 async fn mcp(State(state): State<Arc<AgentState>>, request: Request) -> Response {

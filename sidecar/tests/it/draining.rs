@@ -59,6 +59,16 @@ async fn the_report_tells_when_a_call_was_first_answered() {
 }
 
 #[tokio::test]
+async fn a_drain_tells_what_became_of_the_push() {
+    let (sidecar, agent) = started().await;
+    let remote = json!({"pushed": "c0", "problem": "no route to the host"});
+    agent.state.remote.lock().unwrap().clone_from(&remote);
+    let (_, outcome) = sidecar.drain(json!({"mode": "Force"})).await;
+    assert_eq!(outcome["remote"], remote);
+    assert_eq!(outcome["error"], Value::Null);
+}
+
+#[tokio::test]
 async fn a_sidecar_that_is_started_anew_in_a_drained_pod_serves_nothing_and_drains_again() {
     let (sidecar, agent) = started().await;
     assert_eq!(sidecar.drain(json!({"mode": "Force"})).await.0, StatusCode::OK);

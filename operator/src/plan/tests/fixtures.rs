@@ -278,6 +278,7 @@ pub(crate) fn drained() -> DrainOutcome {
         report: None,
         saved_commit: Some("c0ffee".to_owned()),
         clean: true,
+        remote: None,
         cancelled: 0,
         error: None,
     }

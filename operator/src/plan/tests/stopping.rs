@@ -1,6 +1,7 @@
 //! How a workspace stops, and how a touch brings it back.
 
 use dexorder_crds::OperatingMode;
+use dexorder_protocol::control::{DrainOutcome, RemoteState};
 
 use super::fixtures::{IDLE_SECONDS, START, Scene, drained, names};
 use crate::plan::{Action, Drain, Seen, StartKind};
@@ -132,6 +133,38 @@ fn a_stop_that_was_asked_for_gives_up_on_a_silent_sidecar_after_a_minute() {
     scene.step();
     assert_eq!(scene.condition("Saved"), "Unknown/NotDrained");
     assert!(scene.message("Saved").contains("refused"), "{}", scene.message("Saved"));
+}
+
+#[test]
+fn the_outcome_of_the_save_tells_what_became_of_the_push() {
+    let remote = |pushed: Option<&str>, problem: Option<&str>| RemoteState {
+        pushed: pushed.map(str::to_owned),
+        problem: problem.map(str::to_owned),
+    };
+    for (remote, error, expected, told) in [
+        (None, None, "True/Saved", "everything is committed, up to c0ffee"),
+        (Some(remote(None, None)), None, "True/Saved", "everything is committed, up to c0ffee"),
+        (Some(remote(Some("c0ffee"), None)), None, "True/Saved", "committed and pushed, up to c0ffee"),
+        (
+            Some(remote(None, Some("no route"))),
+            None,
+            "True/NotPushed",
+            "up to c0ffee; the git remote: no route",
+        ),
+        (Some(remote(None, Some("no route"))), Some("disk full"), "False/SaveFailed", "disk full"),
+    ] {
+        let mut scene = Scene::running();
+        scene.workspace.spec.operating_mode = OperatingMode::Suspended;
+        scene.step();
+        scene.memory.pod_uid = Some("p1".to_owned());
+        let outcome = DrainOutcome { remote, error: error.map(str::to_owned), ..drained() };
+        scene.memory.drain = Some(Seen { at: scene.now, what: Drain::Done(outcome) });
+        scene.step();
+        scene.pod = None;
+        scene.step();
+        assert_eq!(scene.condition("Saved"), expected);
+        assert!(scene.message("Saved").contains(told), "{}", scene.message("Saved"));
+    }
 }
 
 #[test]

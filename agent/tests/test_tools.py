@@ -158,6 +158,10 @@ async def test_conversations_take_a_turn_once(agent: Agent) -> None:
     assert first["commit"] == second["commit"]
     read = await agent.call("read_conversation", conversation="c1")
     assert read["total"] == 2
+    # By these sizes a client knows whether somebody else has added something.
+    assert (first["bytes_before"], second["bytes_before"]) == (0, first["bytes"])
+    file = await agent.call("read_file", path="conversations/c1.jsonl")
+    assert first["bytes"] == second["bytes"] == read["bytes"] == len(file["content"].encode())
     assert [message["content"] for message in read["messages"]] == ["hello\u2028there", "hi"]
     assert read["messages"][1]["data"] == {"tokens": 3}
     assert await agent.read("context://conversation-summary") == "Greetings."

@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from dexorder_agent.errors import NotFoundError, WorkspaceError
@@ -24,6 +25,16 @@ def path_of(conversation: str) -> str:
     return f"{FOLDER}/{check(conversation, KEY_PATTERN, 'conversation')}.jsonl"
 
 
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """What came of it: whether the messages were added now, and the bytes of the conversation before and after."""
+
+    change: Change
+    added: bool
+    bytes_before: int
+    bytes_after: int
+
+
 async def append(
     repository: Repository,
     conversation: str,
@@ -31,8 +42,8 @@ async def append(
     messages: Sequence[dict[str, Any]],
     turn: dict[str, Any] | None = None,
     summary: str | None = None,
-) -> tuple[Change, bool]:
-    """Add the messages of a turn in one commit, unless the key was used before; returns whether they were added now.
+) -> Appended:
+    """Add the messages of a turn in one commit, unless the key was used before.
 
     `turn` is what is kept of the turn as a whole, beside its last message.
     """
@@ -41,10 +52,12 @@ async def append(
     if not 0 < len(messages) <= MAX_MESSAGES:
         raise WorkspaceError(f"a call can append 1 to {MAX_MESSAGES} messages, not {len(messages)}")
     added = False
+    sizes = (0, 0)
 
     def edit(read: Read) -> Edits:
-        nonlocal added
+        nonlocal added, sizes
         before = read(path) or b""
+        sizes = (len(before), len(before))
         if key.encode() in before and any(message.get("key") == key for message in parse(before)):
             return {path: before}
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -58,21 +71,33 @@ async def append(
         if len(content) > MAX_FILE_BYTES:
             raise WorkspaceError(f"the conversation {conversation} would be larger than {MAX_FILE_BYTES} bytes: begin another")
         added = True
+        sizes = (len(before), len(content))
         edits: dict[str, bytes | None] = {path: content}
         if summary is not None:
             edits[SUMMARY_PATH] = summary.encode()
         return edits
 
     change = await repository.update(f"Append to the conversation {conversation}", edit)
-    return change, added
+    return Appended(change, added, *sizes)
 
 
-async def read(repository: Repository, conversation: str, last: int, before: int | None = None) -> tuple[list[dict[str, Any]], int, int]:
-    """Messages of a conversation, up to the one with the number `before`; the number of the first, and how many there are in all."""
-    messages = parse(await repository.read(path_of(conversation)) or b"")
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Messages of a conversation: the number of the first, how many there are in all, and the bytes of all."""
+
+    messages: list[dict[str, Any]]
+    first: int
+    total: int
+    bytes: int
+
+
+async def read(repository: Repository, conversation: str, last: int, before: int | None = None) -> Window:
+    """Messages of a conversation, up to the one with the number `before`."""
+    content = await repository.read(path_of(conversation)) or b""
+    messages = parse(content)
     end = len(messages) if before is None else min(before, len(messages))
     first = max(0, end - last)
-    return messages[first:end], first, len(messages)
+    return Window(messages[first:end], first, len(messages), len(content))
 
 
 async def shown(repository: Repository, conversation: str) -> dict[str, Any]:

@@ -64,17 +64,20 @@ class KeptMessageShape(TypedDict):
 
 
 class AppendedShape(SavedShape):
-    """`appended` is false if the key was used before: then nothing was added."""
+    """`appended` is false if the key was used before: then nothing was added. `bytes` is the size of the conversation."""
 
     appended: bool
+    bytes_before: int
+    bytes: int
 
 
 class ConversationShape(TypedDict):
-    """Messages, oldest first; `first` is the number of the first of them, counted from 0."""
+    """Messages, oldest first; `first` is the number of the first of them, counted from 0, `bytes` the size of all there are."""
 
     conversation: str
     total: int
     first: int
+    bytes: int
     messages: list[KeptMessageShape]
 
 
@@ -117,9 +120,15 @@ class ConversationTools:
         turn = TurnShape(state=state)
         if usage is not None:
             turn["usage"] = usage
-        change, appended = await conversations.append(self._repository, conversation, idempotency_key, added, dict(turn), summary)
-        path = conversations.path_of(conversation)
-        return AppendedShape(path=path, commit=change.commit, changed=change.changed, appended=appended)
+        done = await conversations.append(self._repository, conversation, idempotency_key, added, dict(turn), summary)
+        return AppendedShape(
+            path=conversations.path_of(conversation),
+            commit=done.change.commit,
+            changed=done.change.changed,
+            appended=done.added,
+            bytes_before=done.bytes_before,
+            bytes=done.bytes_after,
+        )
 
     @tool("Read a conversation", READS)
     async def read_conversation(
@@ -131,8 +140,14 @@ class ConversationTools:
         ] = None,
     ) -> ConversationShape:
         """Read a window of a conversation: its newest messages, or those before a given one."""
-        messages, first, total = await conversations.read(self._repository, conversation, last, before)
-        return ConversationShape(conversation=conversation, total=total, first=first, messages=[_shape(message) for message in messages])
+        found = await conversations.read(self._repository, conversation, last, before)
+        return ConversationShape(
+            conversation=conversation,
+            total=found.total,
+            first=found.first,
+            bytes=found.bytes,
+            messages=[_shape(message) for message in found.messages],
+        )
 
     @tool("List conversations", READS)
     async def list_conversations(self) -> ConversationListShape:

@@ -9,6 +9,8 @@ use serde_json::Value;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::history::Talk;
+
 /// How many users' answers are kept.
 const MOST_USERS: usize = 256;
 /// Most bytes of one user.
@@ -30,6 +32,8 @@ pub(crate) struct Cache {
 pub(crate) struct Memory {
     pod: String,
     state: Mutex<State>,
+    /// The conversation of the last turn, with its name. It is not believed: the workspace says whether it still holds.
+    talk: Mutex<Option<(String, Talk)>>,
     /// Ends the listening, when the user is forgotten.
     pub(crate) gone: CancellationToken,
 }
@@ -113,8 +117,23 @@ impl Memory {
         Self {
             pod: pod.to_owned(),
             state: Mutex::new(State { entries, bytes: 0, covered, changes: 0, used: now }),
+            talk: Mutex::default(),
             gone: CancellationToken::new(),
         }
+    }
+
+    /// What is remembered of a conversation.
+    pub(crate) fn talk(&self, conversation: &str) -> Option<Talk> {
+        let talk = self.talk.lock().unwrap_or_else(PoisonError::into_inner);
+        talk.as_ref().filter(|(known, _)| known == conversation).map(|(_, talk)| talk.clone())
+    }
+
+    /// Remembers a conversation, if it is not too large, in place of the one before.
+    pub(crate) fn remember(&self, conversation: &str, talk: Option<Talk>) {
+        let fits = |bytes: u64| usize::try_from(bytes).is_ok_and(|bytes| bytes <= MOST_BYTES);
+        let talk = talk.filter(|talk| talk.bytes.is_some_and(fits));
+        *self.talk.lock().unwrap_or_else(PoisonError::into_inner) =
+            talk.map(|talk| (conversation.to_owned(), talk));
     }
 
     /// What is kept under a key, while it is fresh.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::error::ChatError;
-use super::history;
+use super::history::{self, Talk};
 use super::wire::ToolResult;
 use super::workspace::UserWorkspace;
 
@@ -35,12 +35,12 @@ pub(crate) async fn list(workspace: &UserWorkspace) -> Result<Value, ChatError> 
 
 /// The newest messages of a conversation. A turn that nothing came of and that does not run here is shown as interrupted.
 pub(crate) async fn read(workspace: &UserWorkspace, id: &str, last: usize) -> Result<Value, ChatError> {
-    let (messages, total) = history::read(workspace, id, last, within(workspace)).await?;
+    let Talk { lines, total, .. } = history::read(workspace, id, last, within(workspace)).await?;
     if total == 0 {
         return Err(ChatError::Conversation(id.to_owned()));
     }
     let chat = &workspace.app.chat;
-    let messages = history::shown(&messages, |turn| chat.runs(&workspace.user, turn));
+    let messages = history::shown(&lines, |turn| chat.runs(&workspace.user, turn));
     Ok(json!({"id": id, "object": "conversation", "total": total, "messages": messages}))
 }
 

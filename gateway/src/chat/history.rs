@@ -15,14 +15,35 @@ use super::workspace::UserWorkspace;
 pub(crate) const LAST: usize = 1000;
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The conversation as the workspace keeps it, newest messages last, and how many there are in all. `starting`: how long
-/// a workspace that is starting may take.
+/// A conversation as the workspace keeps it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Talk {
+    /// The newest messages, the last one last.
+    pub(crate) lines: Vec<Value>,
+    /// How many there are in all.
+    pub(crate) total: u64,
+    /// The size of all of them, by which it is known whether others were added. Nothing: the workspace does not tell.
+    pub(crate) bytes: Option<u64>,
+}
+
+impl Talk {
+    /// With what was written since. `bytes`: the size of it all.
+    pub(crate) fn with(mut self, lines: Vec<Value>, bytes: u64) -> Self {
+        self.total += lines.len() as u64;
+        self.lines.extend(lines);
+        self.lines.drain(..self.lines.len().saturating_sub(LAST));
+        self.bytes = Some(bytes);
+        self
+    }
+}
+
+/// Reads a conversation. `starting`: how long a workspace that is starting may take.
 pub(crate) async fn read(
     workspace: &UserWorkspace,
     conversation: &str,
     last: usize,
     starting: Duration,
-) -> Result<(Vec<Value>, u64), ChatError> {
+) -> Result<Talk, ChatError> {
     let what = "read the conversation";
     let arguments = json!({"conversation": conversation, "last": last});
     let mut result = workspace
@@ -36,9 +57,9 @@ pub(crate) async fn read(
     if whole.is_null() {
         whole = serde_json::from_str(&result.text).unwrap_or_default();
     }
-    let total = whole["total"].as_u64().unwrap_or_default();
+    let (total, bytes) = (whole["total"].as_u64().unwrap_or_default(), whole["bytes"].as_u64());
     match whole["messages"].take() {
-        Value::Array(messages) => Ok((messages, total)),
+        Value::Array(lines) => Ok(Talk { lines, total, bytes }),
         _ => Err(ChatError::Workspace { what, error: "it gave no messages".to_owned() }),
     }
 }
@@ -127,6 +148,11 @@ pub(crate) struct Answered {
     pub(crate) model: String,
     pub(crate) usage: Usage,
     pub(crate) stop: Stop,
+}
+
+/// Whether there is a turn of this name.
+pub(crate) fn has(lines: &[Value], turn: &str) -> bool {
+    turns(lines).iter().any(|kept| kept.turn == turn)
 }
 
 /// A turn of this name, with what the user said in it.

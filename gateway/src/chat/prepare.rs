@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::cache::Memory;
 use super::context::Context;
 use super::error::ChatError;
-use super::history;
+use super::history::{self, Talk};
 use super::listen;
 use super::progress::Progress;
 use super::servers::Offer;
@@ -27,46 +27,62 @@ pub(super) struct Read {
     pub(super) memory: Arc<Memory>,
     pub(super) context: Context,
     pub(super) tools: Result<Vec<Value>, McpError>,
-    /// The newest lines of the conversation, and how many there are in all.
-    pub(super) lines: Vec<Value>,
-    pub(super) total: u64,
+    /// The conversation so far.
+    pub(super) talk: Talk,
+    /// It was not read, but remembered.
+    pub(super) remembered: bool,
 }
 
-/// Finds it out. `conversation`: the one to read, if any. `awake` gets the moment from which the workspace takes
-/// connections, whatever comes of the rest.
+/// Which conversation a turn needs.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    pub(super) conversation: &'a str,
+    pub(super) turn: &'a str,
+    /// What is remembered of it may do.
+    pub(super) remembered: bool,
+}
+
+/// Finds it out. `awake` gets the moment from which the workspace takes connections, whatever comes of the rest.
 pub(super) async fn find(
     workspace: &UserWorkspace,
     progress: &Progress,
-    conversation: Option<&str>,
+    wanted: Option<Wanted<'_>>,
     awake: &mut Option<Instant>,
 ) -> Result<Found, ChatError> {
     let app = &workspace.app;
     let offers = app.chat.servers.offers(&app.signer, &workspace.user, app.config.chat.context_timeout);
     let (read, offers) =
-        tokio::try_join!(read(workspace, progress, conversation, awake), async { Ok(offers.await) })?;
+        tokio::try_join!(read(workspace, progress, wanted, awake), async { Ok(offers.await) })?;
     Ok(Found { read, offers })
 }
 
 async fn read(
     workspace: &UserWorkspace,
     progress: &Progress,
-    conversation: Option<&str>,
+    wanted: Option<Wanted<'_>>,
     awake: &mut Option<Instant>,
 ) -> Result<Read, ChatError> {
     let within = workspace.connect(progress).await?;
-    *awake = Some(Instant::now());
+    awake.get_or_insert_with(Instant::now);
     let memory = listen::memory(workspace);
-    let lines = async {
-        match conversation {
-            Some(conversation) => history::read(workspace, conversation, history::LAST, within).await,
-            None => Ok((Vec::new(), 0)),
+    let talk = async {
+        let Some(Wanted { conversation, turn, remembered }) = wanted else {
+            return Ok((Talk::default(), false));
+        };
+        // A turn that ran before is told again, or run again, as it stands in the workspace.
+        let known = memory.talk(conversation).filter(|talk| remembered && !history::has(&talk.lines, turn));
+        match known {
+            Some(talk) => Ok((talk, true)),
+            None => {
+                history::read(workspace, conversation, history::LAST, within).await.map(|talk| (talk, false))
+            }
         }
     };
-    let (context, tools, lines) = tokio::join!(
+    let (context, tools, talk) = tokio::join!(
         Context::read(workspace, &memory, within, workspace.app.config.chat.context_bytes),
         workspace.tools(&memory, within),
-        lines,
+        talk,
     );
-    let (lines, total) = lines?;
-    Ok(Read { memory, context, tools, lines, total })
+    let (talk, remembered) = talk?;
+    Ok(Read { memory, context, tools, talk, remembered })
 }

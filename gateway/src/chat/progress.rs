@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::event::Event;
 use super::history::Answered;
 use super::llm::{Call, Delta, Message, Sink, Stop, Usage};
-use super::record::{Beginning, Begun};
+use super::record::Beginning;
 
 /// The state of a turn.
 pub(crate) struct Progress {
@@ -19,6 +19,8 @@ pub(crate) struct Progress {
     events: mpsc::Sender<Event>,
     /// What the user said, on its way to the workspace. No word of the model is passed on before it is there.
     pub(crate) beginning: Option<Beginning>,
+    /// The size of the conversation that the prompt was made of, if it was remembered.
+    pub(crate) remembered: Option<u64>,
     /// The turn's messages, the user's first.
     pub(crate) messages: Vec<Message>,
     pub(crate) usage: Usage,
@@ -55,6 +57,7 @@ impl Progress {
             turn: turn.to_owned(),
             events,
             beginning: None,
+            remembered: None,
             messages: vec![question],
             usage: Usage::default(),
             rounds: 0,
@@ -198,8 +201,8 @@ impl Progress {
 
     async fn note(&mut self, delta: Delta) {
         if let Some(beginning) = &self.beginning {
-            // Who keeps the turn in our place says what comes of it.
-            if beginning.clone().await == Begun::Taken {
+            // Who keeps the turn in our place says what comes of it, or the model is asked anew.
+            if !beginning.clone().await.fits(self.remembered) {
                 std::future::pending::<()>().await;
             }
             self.beginning = None;

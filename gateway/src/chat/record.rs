@@ -62,17 +62,44 @@ pub(crate) struct Place {
     pub(crate) attempt: usize,
 }
 
+/// The size of a conversation before and after a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sizes {
+    pub(crate) before: u64,
+    pub(crate) after: u64,
+}
+
 /// What became of the first step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Begun {
-    /// What the user said is kept.
-    Kept,
+    /// What the user said is kept. The workspace may tell where.
+    Kept(Option<Sizes>),
     /// Someone else keeps this very turn.
     Taken,
     /// The workspace keeps no turns, and says why.
     Refused(String),
     /// It is not known.
     Failed,
+}
+
+impl Begun {
+    /// Whether the turn may go on. `remembered`: the size of the conversation that its prompt was made of, if that was not
+    /// read but remembered: then it must be the size that the first step found.
+    pub(crate) fn fits(&self, remembered: Option<u64>) -> bool {
+        match (self, remembered) {
+            (Self::Taken, _) => false,
+            (_, None) => true,
+            (Self::Kept(Some(sizes)), Some(bytes)) => sizes.before == bytes,
+            _ => false,
+        }
+    }
+}
+
+/// What became of a write.
+struct Written {
+    /// It was not there before.
+    new: bool,
+    sizes: Option<Sizes>,
 }
 
 /// The first step on its way.
@@ -95,12 +122,11 @@ impl Place {
     /// Begins to write what the user said. It goes on when nobody waits for it any more.
     pub(crate) fn begin(&self, text: &str) -> Beginning {
         let place = self.clone();
-        let line = json!({"role": "user", "content": bounded(text), "data": {"status": OPEN}});
+        let arguments = self.beginning(text);
         let task = tokio::spawn(async move {
-            let arguments = place.arguments(&place.turn, &[line], "interrupted");
             match place.append(&arguments).await {
-                Ok(true) => Begun::Kept,
-                Ok(false) => Begun::Taken,
+                Ok(Written { new: true, sizes }) => Begun::Kept(sizes),
+                Ok(Written { new: false, .. }) => Begun::Taken,
                 Err(Failure::Refused(why)) => Begun::Refused(why),
                 Err(Failure::Failed(_)) => Begun::Failed,
             }
@@ -108,27 +134,51 @@ impl Place {
         async move { task.await.unwrap_or(Begun::Failed) }.boxed().shared()
     }
 
-    /// Writes what came of the turn; all of it, if the first step did not do its part.
-    pub(crate) async fn end(&self, record: &Record<'_>, begun: Option<Begun>) -> Result<(), String> {
+    /// The first step.
+    fn beginning(&self, text: &str) -> Value {
+        let line = json!({"role": "user", "content": bounded(text), "data": {"status": OPEN}});
+        self.arguments(&self.turn, &[line], "interrupted")
+    }
+
+    /// The lines of a turn that was kept in two steps, as they stand in the workspace, but for their times.
+    pub(crate) fn lines(&self, text: &str, record: &Record<'_>) -> Vec<Value> {
+        let ending = self.ending(&end_key(&self.turn, self.attempt), record, 1);
+        [self.beginning(text), ending].iter().flat_map(kept_lines).collect()
+    }
+
+    /// Writes what came of the turn; all of it, if the first step did not do its part. Returns the size of the
+    /// conversation then, if nothing else was written to it since the first step.
+    pub(crate) async fn end(&self, record: &Record<'_>, begun: Option<Begun>) -> Result<Option<u64>, String> {
+        let mut first = None;
         match begun {
             Some(Begun::Refused(why)) => return Err(why),
             Some(Begun::Taken) => return Err(TAKEN.to_owned()),
-            Some(Begun::Kept) => {}
+            Some(Begun::Kept(sizes)) => first = sizes,
             None | Some(Begun::Failed) => {
-                if self.write(&self.turn, record, 0).await? {
-                    return Ok(());
+                if self.write(&self.turn, record, 0).await?.new {
+                    return Ok(None);
                 }
             }
         }
-        if self.write(&end_key(&self.turn, self.attempt), record, 1).await? {
-            Ok(())
-        } else {
-            Err(TAKEN.to_owned())
+        let written = self.write(&end_key(&self.turn, self.attempt), record, 1).await?;
+        if !written.new {
+            return Err(TAKEN.to_owned());
         }
+        let both = first.zip(written.sizes);
+        Ok(both.filter(|(first, last)| first.after == last.before).map(|(_, last)| last.after))
     }
 
-    /// Writes the lines of a turn but the first ones. False: the key stands there already.
-    async fn write(&self, key: &str, record: &Record<'_>, first: usize) -> Result<bool, String> {
+    /// Writes the lines of a turn but the first ones.
+    async fn write(&self, key: &str, record: &Record<'_>, first: usize) -> Result<Written, String> {
+        let mut arguments = self.ending(key, record, first);
+        if let Some(summary) = record.summary {
+            arguments["summary"] = Value::from(summary.text.as_str());
+        }
+        self.append(&arguments).await.map_err(Failure::into_text)
+    }
+
+    /// The lines of a turn but the first ones, and what it took.
+    fn ending(&self, key: &str, record: &Record<'_>, first: usize) -> Value {
         let state = if *record.ending == Ending::Complete { "complete" } else { "interrupted" };
         let mut arguments = self.arguments(key, &record.lines()[first..], state);
         arguments["usage"] = json!({
@@ -136,10 +186,7 @@ impl Place {
             "input_tokens": record.usage.input,
             "output_tokens": record.usage.output,
         });
-        if let Some(summary) = record.summary {
-            arguments["summary"] = Value::from(summary.text.as_str());
-        }
-        self.append(&arguments).await.map_err(Failure::into_text)
+        arguments
     }
 
     fn arguments(&self, key: &str, lines: &[Value], state: &str) -> Value {
@@ -151,14 +198,22 @@ impl Place {
         })
     }
 
-    /// Tried again as often as the workspace does not answer: the key makes it stand there once. False: it stood there
-    /// before the first try.
-    async fn append(&self, arguments: &Value) -> Result<bool, Failure> {
+    /// Tried again as often as the workspace does not answer: the key makes it stand there once.
+    async fn append(&self, arguments: &Value) -> Result<Written, Failure> {
         let (mut pause, mut tries) = (FIRST_PAUSE, 1);
         loop {
             let error = match self.workspace.call("append_conversation", arguments, SAVE_TIMEOUT).await {
                 Ok(result) if result.failed => return Err(Failure::Refused(result.text)),
-                Ok(result) => return Ok(tries > 1 || result.structured["appended"] != false),
+                // Whether an earlier try was carried out, and at what size, nobody knows.
+                Ok(_) if tries > 1 => return Ok(Written { new: true, sizes: None }),
+                Ok(result) => {
+                    let number = |name: &str| result.structured[name].as_u64();
+                    let sizes = number("bytes_before").zip(number("bytes"));
+                    return Ok(Written {
+                        new: result.structured["appended"] != false,
+                        sizes: sizes.map(|(before, after)| Sizes { before, after }),
+                    });
+                }
                 Err(error) => error,
             };
             if tries == SAVE_TRIES {
@@ -170,6 +225,18 @@ impl Place {
             tries += 1;
         }
     }
+}
+
+/// The lines of a write as the workspace keeps them.
+fn kept_lines(arguments: &Value) -> Vec<Value> {
+    let mut lines = arguments["messages"].as_array().cloned().unwrap_or_default();
+    for line in &mut lines {
+        line["key"] = arguments["idempotency_key"].clone();
+    }
+    if let Some(last) = lines.last_mut() {
+        last["turn"] = json!({"state": arguments["state"], "usage": arguments["usage"]});
+    }
+    lines
 }
 
 fn end_key(turn: &str, attempt: usize) -> String {

@@ -15,9 +15,9 @@ use super::cache::Memory;
 use super::context;
 use super::error::ChatError;
 use super::event::Event;
-use super::history::{self, Earlier, Known};
+use super::history::{self, Earlier, Known, Talk};
 use super::llm::{Call, Message, Prompt};
-use super::prepare::{self, Found, Read};
+use super::prepare::{self, Found, Read, Wanted};
 use super::progress::Progress;
 use super::record::{Beginning, Begun, Ending, Place, Record};
 use super::summary::{self, Forgotten, Summary};
@@ -79,6 +79,8 @@ pub(crate) async fn run(
         awake: None,
         elsewhere: Duration::ZERO,
         beginning: None,
+        talk: Talk::default(),
+        context_told: false,
         repeated: false,
         forgotten: None,
         summary: None,
@@ -99,6 +101,9 @@ struct Turn {
     place: Place,
     /// What the user said, on its way to the workspace.
     beginning: Option<Beginning>,
+    /// The conversation before the turn, as far as it is known.
+    talk: Talk,
+    context_told: bool,
     /// The turn had come to its end before.
     repeated: bool,
     progress: Progress,
@@ -117,20 +122,33 @@ struct Turn {
 impl Turn {
     async fn answer(&mut self) -> Result<(), ChatError> {
         // What the client keeps itself is not read, but for a turn that may have run before.
-        let reads = self.question.earlier.is_none() || self.question.keyed;
-        let conversation = reads.then_some(self.question.conversation.as_str());
-        let found = prepare::find(&self.workspace, &self.progress, conversation, &mut self.awake).await?;
+        let client_keeps = self.question.earlier.is_some();
+        let reads = !client_keeps || self.question.keyed;
+        let mut remembered = !client_keeps;
         let limit = self.app.config.chat.timeout;
-        let end = self.awake.unwrap_or_else(Instant::now) + limit;
-        timeout_at(end, self.answer_awake(found)).await.unwrap_or(Err(ChatError::TooLong(limit.as_secs())))
+        loop {
+            let Question { conversation, turn, .. } = &self.question;
+            let wanted = reads.then_some(Wanted { conversation, turn, remembered });
+            let found = prepare::find(&self.workspace, &self.progress, wanted, &mut self.awake).await?;
+            let end = self.awake.unwrap_or_else(Instant::now) + limit;
+            let answered = timeout_at(end, self.answer_awake(found)).await;
+            if answered.unwrap_or(Err(ChatError::TooLong(limit.as_secs())))? {
+                return Ok(());
+            }
+            // Not a word was told: the model is asked anew, with what was read.
+            remembered = false;
+            self.progress.rounds = 0;
+        }
     }
 
-    async fn answer_awake(&mut self, found: Found) -> Result<(), ChatError> {
-        let Some((prompt, tools)) = self.prompt(found).await? else { return Ok(()) };
-        let taken = taken(self.beginning.clone());
+    /// False: what was remembered of the conversation is not what stands in the workspace.
+    async fn answer_awake(&mut self, found: Found) -> Result<bool, ChatError> {
+        let Some((prompt, tools)) = self.prompt(found).await? else { return Ok(true) };
+        let remembered = self.progress.remembered;
+        let unfit = unfit(self.beginning.clone(), remembered);
         tokio::select! {
-            outcome = self.ask(prompt, tools) => outcome,
-            () = taken => Err(ChatError::TurnRunning),
+            outcome = self.ask(prompt, tools) => outcome.map(|()| true),
+            () = unfit => if remembered.is_some() { Ok(false) } else { Err(ChatError::TurnRunning) },
         }
     }
 
@@ -169,22 +187,26 @@ impl Turn {
     /// Makes the prompt of what was found, and begins to keep the turn. Nothing is left to do if it has come to its end
     /// before.
     async fn prompt(&mut self, found: Found) -> Result<Option<(Prompt, Tools)>, ChatError> {
-        let Found { read: Read { memory, context, tools: listed, lines, total }, offers } = found;
+        let Found { read: Read { memory, context, tools: listed, talk, remembered }, offers } = found;
         let app = Arc::clone(&self.app);
         let config = &app.config.chat;
         self.memory = Some(memory);
         self.model = model_of(&app, &self.question.user).clone();
-        if self.repeat(&lines).await? {
+        self.progress.remembered = talk.bytes.filter(|_| remembered);
+        if self.repeat(&talk.lines).await? {
             return Ok(None);
         }
-        let first = total.saturating_sub(lines.len() as u64);
+        let first = talk.total.saturating_sub(talk.lines.len() as u64);
         let Earlier { mut messages, dropped, forgotten } = match self.question.earlier.take() {
             Some(messages) => Earlier { messages, ..Earlier::default() },
-            None => history::earlier(&lines, first, config.history_bytes, &self.question.turn),
+            None => history::earlier(&talk.lines, first, config.history_bytes, &self.question.turn),
         };
+        self.talk = talk;
         self.forgotten = forgotten.zip(context.summary().map(str::to_owned));
         let tools = Tools::new(listed, offers, config.keep_awake_minutes());
-        self.progress.tell(Event::Context(context.report())).await;
+        if !std::mem::replace(&mut self.context_told, true) {
+            self.progress.tell(Event::Context(context.report())).await;
+        }
         let mut notes = tools.notes.clone();
         if dropped > 0 {
             notes.push(format!(
@@ -223,7 +245,7 @@ impl Turn {
             }
             Some((_, Known::Unfinished { runs })) => {
                 self.place.attempt = runs;
-                std::future::ready(Begun::Kept).boxed().shared()
+                std::future::ready(Begun::Kept(None)).boxed().shared()
             }
         };
         self.progress.beginning = Some(beginning.clone());
@@ -233,7 +255,7 @@ impl Turn {
 
     /// Keeps what came of the turn, whoever still listens, and tells its end.
     async fn end(self, outcome: Option<Result<(), ChatError>>, begun: Instant, turning: Turning) {
-        let Self { mut progress, model, place, memory, summary, awake, elsewhere, .. } = self;
+        let Self { mut progress, model, place, memory, summary, awake, elsewhere, talk, question, .. } = self;
         let ending = match &outcome {
             Some(Ok(())) => Ending::Complete,
             None | Some(Err(ChatError::ShuttingDown)) => Ending::Interrupted,
@@ -262,7 +284,18 @@ impl Turn {
                     Some(beginning) => Some(beginning.await),
                     None => None,
                 };
-                let saved = place.end(&record, begun).await;
+                let saved = place.end(&record, begun.clone()).await;
+                if let Some(memory) = &memory {
+                    let known = saved.as_ref().ok().copied().flatten().zip(begun);
+                    memory.remember(
+                        &place.conversation,
+                        known.and_then(|(bytes, begun)| {
+                            let lines = || place.lines(&question.text, &record);
+                            begun.fits(Some(talk.bytes?)).then(|| talk.with(lines(), bytes))
+                        }),
+                    );
+                }
+                let saved = saved.map(|_| ());
                 if summary.is_some()
                     && let Some(memory) = memory
                 {
@@ -363,10 +396,10 @@ impl Turn {
     }
 }
 
-/// Comes to its end if someone else keeps the turn.
-async fn taken(beginning: Option<Beginning>) {
+/// Comes to its end if someone else keeps the turn, or the prompt was made of what is not so.
+async fn unfit(beginning: Option<Beginning>, remembered: Option<u64>) {
     if let Some(beginning) = beginning
-        && beginning.await == Begun::Taken
+        && !beginning.await.fits(remembered)
     {
         return;
     }

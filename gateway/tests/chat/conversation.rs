@@ -4,7 +4,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::provider::{BOTH, Dialect, Say};
-use crate::world::{KEY, ask, chat, offline};
+use crate::world::{KEY, ask, chat, offline, say_slowly};
 
 #[tokio::test]
 async fn a_turn_has_the_users_context_and_is_saved_once() {
@@ -52,6 +52,51 @@ async fn the_next_turn_knows_the_earlier_ones_with_their_tools() {
             assert!(text.contains(known), "{known} is missing");
         }
         assert_eq!(chat.workspace.conversation("c1").len(), 5);
+    }
+}
+
+#[tokio::test]
+async fn a_conversation_is_read_once_and_what_another_replica_adds_is_never_missed() {
+    for dialect in BOTH {
+        let chat = chat(dialect, "").await;
+        let said = |number: usize| chat.provider.asked()[number]["messages"].to_string();
+        chat.provider.script([
+            Say::Calls("Look.", vec![("echo", r#"{"text": "a"}"#), ("fail", "{}")]),
+            Say::Text("One."),
+            Say::Text("Two."),
+            Say::Text("Three."),
+        ]);
+        chat.world.say("c1", "First").await;
+        chat.world.say("c1", "Second").await;
+        assert_eq!(chat.workspace.calls("read_conversation").len(), 1, "the second turn remembers it");
+        let remembered = said(2);
+        // Another conversation takes its place: this one is read again, and is the same.
+        chat.provider.script([Say::Text("Four.")]);
+        chat.world.say("c2", "Elsewhere").await;
+        chat.world.say("c1", "Third").await;
+        assert_eq!(chat.workspace.calls("read_conversation").len(), 3);
+        assert!(
+            said(4).starts_with(remembered.trim_end_matches(']')),
+            "{} is no part of {}",
+            remembered,
+            said(4)
+        );
+        // Another replica keeps a turn here meanwhile.
+        let line = |role: &str, text: &str| json!({"key": "other", "role": role, "content": text});
+        let foreign = [line("user", "From another replica"), line("assistant", "Heard.")];
+        chat.workspace.state.conversations.lock().unwrap().get_mut("c1").unwrap().extend(foreign);
+        chat.provider.script([Say::Text("Without it."), Say::Text("With it.")]);
+        assert_eq!(say_slowly(&chat, "c1", "Fourth").await, "With it.");
+        assert!(!said(5).contains("From another replica") && said(6).contains("From another replica"));
+        let lines = chat.workspace.conversation("c1");
+        let texts: Vec<&str> =
+            lines.iter().rev().take(2).map(|line| line["content"].as_str().unwrap()).collect();
+        assert_eq!(texts, ["With it.", "Fourth"]);
+        assert_eq!(lines.iter().filter(|line| line["content"] == "Fourth").count(), 1);
+        // The next turn rests on what was read then.
+        chat.provider.script([Say::Text("Five.")]);
+        chat.world.say("c1", "Fifth").await;
+        assert!(said(7).contains("From another replica") && said(7).contains("With it."));
     }
 }
 

@@ -248,7 +248,10 @@ async fn call(state: &Inner, name: &str, arguments: &Value) -> Value {
             let messages = state.conversations.lock().unwrap().get(id).cloned().unwrap_or_default();
             let last = usize::try_from(arguments["last"].as_u64().unwrap()).unwrap();
             let shown = &messages[messages.len().saturating_sub(last)..];
-            structured(json!({"conversation": id, "total": messages.len(), "messages": shown}))
+            let bytes = size(&messages);
+            structured(
+                json!({"conversation": id, "total": messages.len(), "bytes": bytes, "messages": shown}),
+            )
         }
         "list_conversations" => {
             let conversations = state.conversations.lock().unwrap();
@@ -280,9 +283,12 @@ fn append(state: &Inner, arguments: &Value) -> Value {
     let mut conversations = state.conversations.lock().unwrap();
     let id = arguments["conversation"].as_str().unwrap().to_owned();
     let lines = conversations.entry(id).or_default();
+    let before = size(lines);
     let key = &arguments["idempotency_key"];
     if lines.iter().any(|line| line["key"] == *key) {
-        return json!({"appended": false, "changed": false, "path": "p", "commit": "c"});
+        return json!({
+            "appended": false, "changed": false, "path": "p", "commit": "c", "bytes_before": before, "bytes": before,
+        });
     }
     for message in arguments["messages"].as_array().unwrap() {
         let mut line = message.clone();
@@ -292,5 +298,13 @@ fn append(state: &Inner, arguments: &Value) -> Value {
     }
     let turn = json!({"state": arguments["state"], "usage": arguments["usage"]});
     lines.last_mut().unwrap()["turn"] = turn;
-    json!({"appended": true, "changed": true, "path": "p", "commit": "c"})
+    let bytes = size(lines);
+    json!({
+        "appended": true, "changed": true, "path": "p", "commit": "c", "bytes_before": before, "bytes": bytes,
+    })
+}
+
+/// The size of a conversation's file.
+fn size(lines: &[Value]) -> usize {
+    lines.iter().map(|line| line.to_string().len() + 1).sum()
 }

@@ -60,6 +60,17 @@ pub(crate) async fn start_workspace(world: &World, user: &str) -> Workspace {
     workspace
 }
 
+/// Says something, and has the workspace keep it only once the model was asked.
+pub(crate) async fn say_slowly(chat: &Chat, conversation: &str, text: &str) -> String {
+    let asked = chat.provider.asked().len();
+    chat.workspace.state.hold_appends.send_replace(true);
+    let keep = async {
+        support::until("the model is asked", async || chat.provider.asked().len() > asked).await;
+        chat.workspace.state.hold_appends.send_replace(false);
+    };
+    tokio::join!(chat.world.say(conversation, text), keep).0
+}
+
 /// A request of OpenAI's API in a conversation that the workspace keeps.
 pub(crate) fn ask(conversation: &str, text: &str) -> Value {
     json!({

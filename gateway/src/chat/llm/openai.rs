@@ -60,9 +60,9 @@ fn message(message: &Message) -> Value {
             json!({"role": "assistant", "content": text})
         }
         Message::Assistant { text, calls } => {
-            let content = if text.is_empty() { Value::Null } else { Value::from(text.as_str()) };
             let calls: Vec<Value> = calls.iter().map(call).collect();
-            json!({"role": "assistant", "content": content, "tool_calls": calls})
+            // Some servers refuse null in place of an empty text.
+            json!({"role": "assistant", "content": text, "tool_calls": calls})
         }
         Message::Result { call, content, failed } => {
             let content = if *failed { format!("Error: {content}") } else { content.clone() };

@@ -34,16 +34,6 @@ def compute(close: np.ndarray) -> np.ndarray:
     return close
 '''
 ENDLESS = "def compute(close):\n    while True: pass\n"
-RUNNING = """
-import http.client, json, socket
-
-connection = http.client.HTTPConnection("localhost")
-connection.sock = socket.socket(socket.AF_UNIX)
-connection.sock.connect("/run/dexorder/agent.sock")
-connection.request("GET", "/lifecycle/status")
-print(json.dumps(json.load(connection.getresponse())["busy"]))
-"""
-"""Run in the agent's container, it tells which of the user's programs run."""
 SOON = 8.0
 """Less than what the user's code may take."""
 RUNS = 3
@@ -108,17 +98,13 @@ def test_a_client_that_leaves_ends_the_code_in_the_workspace(settled_user: User,
         "stream": True,
     }
 
-    def busy() -> list[str]:
-        running: list[str] = json.loads(workspace.in_agent("python3", "-c", RUNNING))
-        return running
-
     headers = {"Authorization": f"Bearer {settled_user.token}"}
     body = run if path == "events" else completion
     with settled_user.http.stream("POST", f"{gateway}/v1/chat/{path}", json=body, headers=headers) as response:
         assert response.status_code == httpx2.codes.OK
-        eventually("the code runs", lambda: busy() == ["run_indicator endless"], within=20)
+        eventually("the code runs", lambda: workspace.busy() == ["run_indicator endless"], within=20)
         began = time.monotonic()
-    eventually("the code has ended", lambda: not busy(), within=20)
+    eventually("the code has ended", lambda: not workspace.busy(), within=20)
     assert time.monotonic() - began < SOON
     messages = eventually(
         "the turn is kept", lambda: (found := kept(settled_user, conversation))[2:] and found, within=20

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,16 @@ if TYPE_CHECKING:
 
 START_SECONDS = 30.0
 """The longest that a start on the local cluster may take."""
+BUSY = """
+import http.client, json, socket
+
+connection = http.client.HTTPConnection("localhost")
+connection.sock = socket.socket(socket.AF_UNIX)
+connection.sock.connect("/run/dexorder/agent.sock")
+connection.request("GET", "/lifecycle/status")
+print(json.dumps(json.load(connection.getresponse())["busy"]))
+"""
+"""Run in the agent's container, it tells which of the user's programs run."""
 
 
 def manifest(name: str, user: str, **spec: Any) -> Object:
@@ -151,6 +162,11 @@ class Workspace:
     def git_log(self) -> str:
         """The subjects of the commits of the user's repository, newest first, as git in the agent's container says."""
         return self.in_agent("git", "-C", "/workspace/repository", "log", "--format=%H %s")
+
+    def busy(self) -> list[str]:
+        """What the agent does now, as it tells the sidecar."""
+        running: list[str] = json.loads(self.in_agent("python3", "-c", BUSY))
+        return running
 
     def in_agent(self, *command: str) -> str:
         """Run a command in the agent's container."""

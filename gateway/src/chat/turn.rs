@@ -285,22 +285,15 @@ impl Turn {
                     None => None,
                 };
                 let saved = place.end(&record, begun.clone()).await;
-                if let Some(memory) = &memory {
-                    let known = saved.as_ref().ok().copied().flatten().zip(begun);
-                    memory.remember(
-                        &place.conversation,
-                        known.and_then(|(bytes, begun)| {
-                            let lines = || place.lines(&question.text, &record);
-                            begun.fits(Some(talk.bytes?)).then(|| talk.with(lines(), bytes))
-                        }),
-                    );
+                if let Some(memory) = memory {
+                    let bytes = saved.as_ref().ok().copied().flatten();
+                    let lines = || place.lines(&question.text, &record);
+                    memory.remember(&place.conversation, grown(talk, begun, bytes, lines));
+                    if summary.is_some() {
+                        memory.changed(context::SUMMARY);
+                    }
                 }
                 let saved = saved.map(|_| ());
-                if summary.is_some()
-                    && let Some(memory) = memory
-                {
-                    memory.changed(context::SUMMARY);
-                }
                 self.app.chat.metrics.saved(saved.is_ok());
                 if saved.is_ok() && ending == Ending::Complete {
                     self.app.chat.metrics.overhead(awake.elapsed().saturating_sub(elsewhere));
@@ -394,6 +387,17 @@ impl Turn {
         self.progress.end_calls(calls);
         malformed
     }
+}
+
+/// The conversation with a turn that was kept, if nothing else was written to it since it was read. `bytes`: its size then.
+fn grown(
+    talk: Talk,
+    begun: Option<Begun>,
+    bytes: Option<u64>,
+    lines: impl FnOnce() -> Vec<Value>,
+) -> Option<Talk> {
+    let (before, bytes) = (talk.bytes?, bytes?);
+    begun?.fits(Some(before)).then(|| talk.with(lines(), bytes))
 }
 
 /// Comes to its end if someone else keeps the turn, or the prompt was made of what is not so.

@@ -199,6 +199,29 @@ async fn a_message_wakes_the_workspace_and_the_client_hears_of_it() {
 }
 
 #[tokio::test]
+async fn a_workspace_that_starts_has_the_time_of_the_wake_for_its_first_answers() {
+    let chat = chat(Dialect::OpenAi, "contextTimeout: 1s").await;
+    chat.world.cluster.set_status("of-trader1", status("Suspended"));
+    chat.world.until_seen().await;
+    chat.workspace.state.hold_reads.send_replace(true);
+    chat.provider.script([Say::Text("Good morning")]);
+    let body = ask("c1", "Go");
+    let start = async {
+        until("it is touched", async || chat.world.cluster.touches("of-trader1") == 1).await;
+        // Its sidecar takes connections, and its agent is not there yet.
+        let endpoint = crate::support::endpoint(chat.workspace.address);
+        chat.world.cluster.set_status("of-trader1", running("pod-2", &endpoint, "Starting"));
+        until("the context is asked for", async || chat.workspace.reads("context://user-profile") == 1).await;
+        let asked = Instant::now();
+        until("longer than a workspace that runs may take", async || asked.elapsed().as_millis() > 1300)
+            .await;
+        chat.workspace.state.hold_reads.send_replace(false);
+    };
+    let (answer, ()) = tokio::join!(chat.world.complete(&body), start);
+    assert_eq!(answer.json()["dexorder"]["context"]["leftOut"], json!([]), "{}", answer.text());
+}
+
+#[tokio::test]
 async fn a_user_has_only_so_many_turns_at_once() {
     let chat = chat(Dialect::OpenAi, "maxTurns: 1").await;
     chat.provider.script([Say::Hangs("Half"), Say::Text("free again")]);

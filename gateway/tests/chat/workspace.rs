@@ -44,6 +44,8 @@ pub(crate) struct Inner {
     listeners: Mutex<Vec<mpsc::UnboundedSender<Value>>>,
     /// Nothing is appended and appends are not answered, until it is set back.
     pub(crate) hold_appends: watch::Sender<bool>,
+    /// Nothing is read, until it is set back.
+    pub(crate) hold_reads: watch::Sender<bool>,
 }
 
 impl Workspace {
@@ -71,6 +73,7 @@ impl Workspace {
             reads: Mutex::default(),
             listeners: Mutex::default(),
             hold_appends: watch::Sender::new(false),
+            hold_reads: watch::Sender::new(false),
         });
         let router = Router::new().route("/mcp", post(answer)).with_state(Arc::clone(&state));
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
@@ -196,6 +199,7 @@ async fn answer(State(state): State<Arc<Inner>>, headers: HeaderMap, body: Strin
 
 async fn read(state: &Inner, uri: &str) -> Result<Value, Value> {
     state.reads.lock().unwrap().push(uri.to_owned());
+    state.hold_reads.subscribe().wait_for(|held| !held).await.unwrap();
     let text = state.resources.lock().unwrap().get(uri).copied();
     match text {
         Some("slow") => std::future::pending().await,

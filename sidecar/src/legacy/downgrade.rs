@@ -5,6 +5,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use super::codes::{
+    HEADER_MISMATCH, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, MISSING_CAPABILITY, RESOURCE_NOT_FOUND,
+    UNSUPPORTED_VERSION,
+};
 use super::members::{Members, raw};
 use super::parameters;
 use super::tools::Tools;
@@ -27,14 +31,6 @@ const CACHEABLE: [&str; 6] = [
 ];
 /// Notifications that are about a subscription itself.
 const OF_SUBSCRIPTION: [&str; 2] = ["notifications/subscriptions/acknowledged", "notifications/cancelled"];
-
-const RESOURCE_NOT_FOUND: i64 = -32_002;
-const INVALID_REQUEST: i64 = -32_600;
-const INVALID_PARAMS: i64 = -32_602;
-const INTERNAL_ERROR: i64 = -32_603;
-pub(super) const HEADER_MISMATCH: i64 = -32_020;
-const MISSING_CAPABILITY: i64 = -32_021;
-const UNSUPPORTED_VERSION: i64 = -32_022;
 
 /// A JSON-RPC error.
 #[derive(Debug, Serialize, Deserialize)]

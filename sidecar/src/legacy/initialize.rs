@@ -1,12 +1,15 @@
 //! The beginning of a session (2025-11-25, basic/lifecycle), answered with what the agent says to `server/discover`.
 
-use http::HeaderValue;
-use serde::Deserialize;
-use serde::Serialize;
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderValue};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
+use tokio_util::sync::CancellationToken;
 
 use super::call::Stop;
+use super::codes::INVALID_PARAMS;
 use super::downgrade::{self, Error, META, SERVER_INFO_KEY};
 use super::exchange::Exchange;
 use super::members::{Members, raw};
@@ -16,12 +19,8 @@ use super::session::Session;
 use crate::proxy::{Turn, forward};
 use crate::refusal::Refusal;
 use crate::server::App;
-use http::HeaderMap;
-use std::sync::Arc;
-use tokio_util::sync::CancellationToken;
 
 const DISCOVER: &str = "server/discover";
-const INVALID_PARAMS: i64 = -32_602;
 
 /// The answer to a client, with its session's identifier if it got one.
 pub(super) struct Answer {

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::call::Stop;
+use super::codes::METHOD_NOT_FOUND;
 use super::downgrade;
 use super::exchange::{Exchange, Heard};
 use super::level::Level;
@@ -31,7 +32,6 @@ use crate::relay::Record;
 use crate::server::App;
 
 const ACKNOWLEDGED: &str = "notifications/subscriptions/acknowledged";
-const METHOD_NOT_FOUND: i64 = -32_601;
 /// Pause before the agent is listened to again that ended its stream.
 const PAUSE: Duration = Duration::from_secs(1);
 

@@ -2,6 +2,7 @@
 //! that the agent sees the newest revision alone; all that a session is stands in its identifier.
 
 mod call;
+mod codes;
 mod downgrade;
 mod exchange;
 mod initialize;
@@ -12,9 +13,12 @@ mod members;
 mod message;
 mod outgoing;
 mod parameters;
+mod questions;
+mod reply;
 mod revision;
 mod serve;
 mod session;
+mod session_methods;
 mod sessions;
 mod stream;
 mod tools;
@@ -25,6 +29,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Semaphore;
 
 pub(crate) use level::Level;
+use questions::Questions;
 pub(crate) use revision::Revision;
 pub(crate) use serve::serve;
 use sessions::Sessions;
@@ -35,7 +40,8 @@ const LARGE_AT_ONCE: usize = 2;
 
 /// What is known of old clients, in memory.
 pub(crate) struct Legacy {
-    sessions: Arc<Sessions>,
+    sessions: Sessions,
+    questions: Arc<Questions>,
     tools: Tools,
     request_places: Arc<Semaphore>,
     answer_places: Arc<Semaphore>,
@@ -45,7 +51,8 @@ pub(crate) struct Legacy {
 impl Legacy {
     pub(crate) fn new() -> Self {
         Self {
-            sessions: Arc::default(),
+            sessions: Sessions::default(),
+            questions: Arc::default(),
             tools: Tools::default(),
             request_places: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
             answer_places: Arc::new(Semaphore::new(LARGE_AT_ONCE)),

@@ -7,24 +7,25 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use dexorder_protocol::headers::mark_event_stream;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::CONTENT_LENGTH;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use serde_json::{Value, json};
+use http::{HeaderMap, HeaderName, Method, StatusCode};
+use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout};
 
 use super::call::{Call, Request, Step, Stop};
-use super::downgrade::{self, Error, HEADER_MISMATCH};
+use super::codes::METHOD_NOT_FOUND;
+use super::downgrade;
 use super::initialize::initialize;
-use super::level::Level;
 use super::listen::{Listener, Listening};
-use super::members::{Members, raw};
+use super::members::Members;
 use super::message::{self, Message};
 use super::outgoing;
+use super::reply::{done, error, event_stream, json_response, stream, without_header};
 use super::revision::Revision;
-use super::session::{Nonce, Session};
+use super::session::Session;
+use super::session_methods::{keep, notification};
 use super::stream::{Events, Messages};
 use crate::activity::Kind;
 use crate::auth::{Caller, Users};
@@ -43,9 +44,6 @@ const SMALL_BODY_BYTES: usize = 1024 * 1024;
 /// How long a large body waits for its place.
 const PLACE_TIME: Duration = Duration::from_secs(10);
 
-const INVALID_REQUEST: i64 = -32_600;
-const METHOD_NOT_FOUND: i64 = -32_601;
-const INVALID_PARAMS: i64 = -32_602;
 /// What the older revisions don't have. Tasks of 2025-11-25 are another thing than those of later extensions.
 const NEWEST_ONLY: [&str; 2] = ["server/discover", "subscriptions/listen"];
 const TASKS: &str = "tasks/";
@@ -160,7 +158,7 @@ async fn post(app: &Arc<App>, admitted: Admitted<'_>, mut record: Record) -> Res
             };
             record.set(Outcome::Answered);
             let outcome = outcome.map(ToOwned::to_owned).map_err(ToOwned::to_owned);
-            if !app.legacy.sessions.answer(nonce, &id, outcome) {
+            if !app.legacy.questions.answer(nonce, &id, outcome) {
                 // It came late, or twice, or is another session's. Official clients end their session at any other status.
                 tracing::debug!("dropped an answer that nobody waits for");
             }
@@ -200,12 +198,17 @@ async fn request(
                 Err(stop) => stopped(app, &admitted, &stop, id, &mut record),
             }
         }
-        "ping" => done(&id, &mut record),
+        "ping" => {
+            record.set(Outcome::Answered);
+            done(&id)
+        }
         "logging/setLevel" | "resources/subscribe" | "resources/unsubscribe" => {
             record.set(Outcome::Answered);
             let kept = keep(app, admitted.session.nonce, method, &params).await;
-            let empty = raw(&json!({}));
-            json_response(downgrade::response(&id, kept.as_ref().map(|()| empty.as_ref())))
+            match kept {
+                Ok(()) => done(&id),
+                Err(error) => json_response(downgrade::response(&id, Err(&error))),
+            }
         }
         _ if NEWEST_ONLY.contains(&method) || method.starts_with(TASKS) => {
             record.set(Outcome::Answered);
@@ -308,78 +311,4 @@ fn end(app: &App, admitted: &Admitted<'_>, mut record: Record) -> Response {
     app.legacy.sessions.end(nonce);
     record.set(Outcome::Answered);
     StatusCode::NO_CONTENT.into_response()
-}
-
-fn notification(app: &App, nonce: Option<Nonce>, method: &str, params: &Members<'_>) {
-    if method != "notifications/cancelled" {
-        return;
-    }
-    let id = params.get("requestId").and_then(|id| serde_json::from_str::<Value>(id.get()).ok());
-    if let (Some(kept), Some(id)) = (nonce.and_then(|nonce| app.legacy.sessions.known(nonce)), id) {
-        kept.cancel(&id);
-    }
-}
-
-/// Keeps for a session what the newest revision has in each request or in a subscription.
-async fn keep(app: &App, nonce: Option<Nonce>, method: &str, params: &Members<'_>) -> Result<(), Error> {
-    let Some(nonce) = nonce else {
-        return Err(error(INVALID_REQUEST, "this is kept for a session, and the request names none"));
-    };
-    if method == "logging/setLevel" {
-        let level = params.text("level").and_then(|level| Level::parse(&level));
-        let level = level.ok_or_else(|| {
-            error(
-                INVALID_PARAMS,
-                "\"level\" must be debug, info, notice, warning, error, critical, alert or emergency",
-            )
-        })?;
-        app.legacy.sessions.of(nonce).set_level(level);
-        return Ok(());
-    }
-    let Some(uri) = params.text("uri") else {
-        return Err(error(INVALID_PARAMS, "\"uri\" must be the URI of a resource"));
-    };
-    let kept = app.legacy.sessions.of(nonce);
-    if method == "resources/unsubscribe" {
-        kept.unsubscribe(&uri);
-        return Ok(());
-    }
-    kept.subscribe(uri.into_owned()).await.map_err(|problem| error(INVALID_REQUEST, &problem.to_string()))
-}
-
-fn error(code: i64, message: &str) -> Error {
-    Error { code, message: message.to_owned(), data: None }
-}
-
-fn done(id: &Value, record: &mut Record) -> Response {
-    record.set(Outcome::Answered);
-    json_response(downgrade::response(id, Ok(&raw(&json!({})))))
-}
-
-/// A body of the newest revision without the header that goes with it (2026-07-28, basic/transports/streamable-http, Server
-/// Validation). In a request that names an older revision, the body's members mean nothing.
-fn without_header(id: &Value) -> Response {
-    let message = format!(
-        "the body is of the revision {}: the header MCP-Protocol-Version is missing",
-        headers::NEWEST_REVISION
-    );
-    let error = error(HEADER_MISMATCH, &message);
-    let mut response = json_response(downgrade::response(id, Err(&error)));
-    *response.status_mut() = StatusCode::BAD_REQUEST;
-    response
-}
-
-fn json_response(text: String) -> Response {
-    ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], text).into_response()
-}
-
-fn stream<M: Messages>(events: Events<M>) -> Response {
-    event_stream(Body::new(events))
-}
-
-fn event_stream(body: Body) -> Response {
-    let mut response = Response::new(body);
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    mark_event_stream(response.headers_mut());
-    response
 }

@@ -1,5 +1,5 @@
 //! What is kept of sessions, in memory and no longer than this process lives: the level of log messages, subscriptions,
-//! what runs, and what was asked of clients. Nothing that a request needs is among it: a session of which nothing is kept
+//! and what runs. Nothing that a request needs is among it: a session of which nothing is kept
 //! is as good as any. All of it is bounded.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -7,16 +7,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use aws_lc_rs::rand;
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::Value;
-use serde_json::value::RawValue;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::level::Level;
-use super::session::{NoRandomness, Nonce};
+use super::session::Nonce;
 
 /// Sessions of which something is kept and nothing runs. Of more, the one that was longest not used is forgotten.
 const MOST_SESSIONS: usize = 128;
@@ -24,8 +21,6 @@ const MOST_SESSIONS: usize = 128;
 const MOST_ENDED: usize = 1024;
 const MOST_URIS: usize = 64;
 const MOST_URI_BYTES: usize = 8 * 1024;
-/// Questions to clients that wait for an answer, of all sessions.
-const MOST_QUESTIONS: usize = 512;
 /// How long a subscription waits for the stream that is to carry it.
 const SUBSCRIBE_TIME: Duration = Duration::from_secs(5);
 
@@ -33,7 +28,6 @@ const SUBSCRIBE_TIME: Duration = Duration::from_secs(5);
 #[derive(Default)]
 pub(super) struct Sessions {
     state: Mutex<State>,
-    questions: Mutex<HashMap<String, Question>>,
     clock: AtomicU64,
 }
 
@@ -68,18 +62,6 @@ struct Running {
     stop: CancellationToken,
 }
 
-struct Question {
-    nonce: Nonce,
-    key: String,
-    answers: mpsc::UnboundedSender<Answered>,
-}
-
-/// A client's answer to what was asked under a key: a result, or an error.
-pub(super) struct Answered {
-    pub(super) key: String,
-    pub(super) outcome: Result<Box<RawValue>, Box<RawValue>>,
-}
-
 /// A request that runs. Its client can cancel it until this is dropped.
 pub(super) struct Cancellable {
     kept: Arc<Kept>,
@@ -88,30 +70,12 @@ pub(super) struct Cancellable {
     pub(super) stop: CancellationToken,
 }
 
-/// Questions of one request. Those without an answer are forgotten when this is dropped.
-pub(super) struct Asked {
-    sessions: Arc<Sessions>,
-    nonce: Nonce,
-    ids: Vec<String>,
-    sender: mpsc::UnboundedSender<Answered>,
-    pub(super) answers: mpsc::UnboundedReceiver<Answered>,
-}
-
 /// The stream of a session's notifications.
 pub(super) struct Stream {
     kept: Arc<Kept>,
     /// Another stream has taken its place, or the session was ended.
     pub(super) replaced: CancellationToken,
     pub(super) wanted: watch::Receiver<Wanted>,
-}
-
-/// Why a question can't be put.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum AskError {
-    #[error("too much is asked of clients already")]
-    TooMany,
-    #[error(transparent)]
-    NoRandomness(#[from] NoRandomness),
 }
 
 /// A session has as many subscriptions as it may have.
@@ -154,28 +118,6 @@ impl Sessions {
 
     pub(super) fn has_ended(&self, nonce: Nonce) -> bool {
         lock(&self.state).ended.contains(&nonce)
-    }
-
-    /// Begins to ask a session's client.
-    pub(super) fn ask(self: &Arc<Self>, nonce: Nonce) -> Asked {
-        let (sender, answers) = mpsc::unbounded_channel();
-        Asked { sessions: Arc::clone(self), nonce, ids: Vec::new(), sender, answers }
-    }
-
-    /// Takes a client's answer. One that nobody waits for in this session is dropped, and false is returned.
-    pub(super) fn answer(
-        &self,
-        nonce: Nonce,
-        id: &Value,
-        outcome: Result<Box<RawValue>, Box<RawValue>>,
-    ) -> bool {
-        let Some(id) = id.as_str() else { return false };
-        let mut questions = lock(&self.questions);
-        if questions.get(id).is_none_or(|question| question.nonce != nonce) {
-            return false;
-        }
-        let Some(Question { key, answers, .. }) = questions.remove(id) else { return false };
-        answers.send(Answered { key, outcome }).is_ok()
     }
 }
 
@@ -299,38 +241,6 @@ impl Drop for Cancellable {
     }
 }
 
-impl Asked {
-    /// Notes a question, and gives the id to put it under. It can't be guessed, so no other session's client answers it.
-    pub(super) fn question(&mut self, key: &str) -> Result<String, AskError> {
-        let mut random = [0_u8; 16];
-        rand::fill(&mut random).map_err(|_| NoRandomness)?;
-        let id = URL_SAFE_NO_PAD.encode(random);
-        let mut questions = lock(&self.sessions.questions);
-        if questions.len() >= MOST_QUESTIONS {
-            return Err(AskError::TooMany);
-        }
-        let question = Question { nonce: self.nonce, key: key.to_owned(), answers: self.sender.clone() };
-        questions.insert(id.clone(), question);
-        self.ids.push(id.clone());
-        Ok(id)
-    }
-
-    /// The questions that were not answered.
-    pub(super) fn open(&self) -> Vec<String> {
-        let questions = lock(&self.sessions.questions);
-        self.ids.iter().filter(|id| questions.contains_key(*id)).cloned().collect()
-    }
-}
-
-impl Drop for Asked {
-    fn drop(&mut self) {
-        let mut questions = lock(&self.sessions.questions);
-        for id in &self.ids {
-            questions.remove(id);
-        }
-    }
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -343,40 +253,6 @@ mod tests {
 
     const ONE: Nonce = [1; 16];
     const TWO: Nonce = [2; 16];
-
-    fn text(text: &str) -> Box<RawValue> {
-        RawValue::from_string(text.to_owned()).unwrap()
-    }
-
-    #[test]
-    fn only_the_client_that_was_asked_can_answer_and_only_once() {
-        let sessions = Arc::new(Sessions::default());
-        let mut asked = sessions.ask(ONE);
-        let id = json!(asked.question("name").unwrap());
-        assert!(!sessions.answer(TWO, &id, Ok(text("{}"))), "another session answered");
-        assert!(!sessions.answer(ONE, &json!("made up"), Ok(text("{}"))));
-        assert!(!sessions.answer(ONE, &json!(1), Ok(text("{}"))));
-        assert!(sessions.answer(ONE, &id, Ok(text(r#"{"a":1}"#))));
-        assert!(!sessions.answer(ONE, &id, Ok(text("{}"))), "it was answered twice");
-        let answered = asked.answers.try_recv().unwrap();
-        assert_eq!((answered.key.as_str(), answered.outcome.unwrap().get()), ("name", r#"{"a":1}"#));
-    }
-
-    #[test]
-    fn questions_end_with_their_request_and_are_bounded() {
-        let sessions = Arc::new(Sessions::default());
-        let mut asked = sessions.ask(ONE);
-        let id = json!(asked.question("a").unwrap());
-        drop(asked);
-        assert!(!sessions.answer(ONE, &id, Ok(text("{}"))));
-        let mut many = sessions.ask(ONE);
-        for _ in 0..MOST_QUESTIONS {
-            many.question("a").unwrap();
-        }
-        assert!(matches!(many.question("a"), Err(AskError::TooMany)));
-        drop(many);
-        assert!(sessions.ask(TWO).question("a").is_ok());
-    }
 
     #[test]
     fn a_request_is_cancelled_by_its_id_in_its_session_while_it_runs() {

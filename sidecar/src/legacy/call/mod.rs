@@ -15,7 +15,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::downgrade::{self, Error, HEADER_MISMATCH, Kind};
+use super::codes::HEADER_MISMATCH;
+use super::downgrade::{self, Error, Kind};
 use super::exchange::{Exchange, ExchangeError, Heard};
 use super::input::InputRequired;
 use super::level::Level;

@@ -12,7 +12,7 @@ use crate::legacy::downgrade::{Error, META};
 use crate::legacy::input::InputRequired;
 use crate::legacy::members::{Members, raw};
 use crate::legacy::outgoing::Inputs;
-use crate::legacy::sessions::{Answered, Asked};
+use crate::legacy::questions::{Answered, Asked};
 use crate::proxy::Turn;
 
 /// So often may the agent ask in one request, as in the official clients.
@@ -63,7 +63,7 @@ impl Call {
         self.rounds.pause = FIRST_PAUSE;
         // A client without a session has no capabilities, so nothing is asked of it.
         let Some(nonce) = self.asked.session.nonce else { return Err(unreadable()) };
-        let mut asked = self.app.legacy.sessions.ask(nonce);
+        let mut asked = self.app.legacy.questions.ask(nonce);
         let mut requests = Vec::new();
         for (key, question) in &questions {
             match asked.question(key) {

@@ -203,6 +203,14 @@ impl Call {
 
     /// Sends the request to the agent, with what the client has said so far.
     async fn send(&mut self, turn: Turn) -> Result<(), Stop> {
+        match self.try_to_send(turn).await {
+            // What was carried out before is not undone by sending all of it again.
+            Err(Stop::NotBegun(_)) if turn == Turn::Later => Err(Stop::Refused(Refusal::AgentUnavailable)),
+            sent => sent,
+        }
+    }
+
+    async fn try_to_send(&mut self, turn: Turn) -> Result<(), Stop> {
         let body = self.asked.body.clone();
         let params = params(&body)?;
         let parameters = self.parameters(&params, turn).await?;
@@ -218,11 +226,7 @@ impl Call {
             .map_err(Stop::NotBegun)?;
         let cut = self.asked.pass.cut();
         let sent = unless_stopped(&self.stop, &cut, forward(&self.app, &cut, request, turn)).await?;
-        let (response, connection) = sent.map_err(|failed| match (turn, failed.refusal) {
-            // What was carried out before is not undone by sending all of it again.
-            (Turn::Later, Refusal::AgentStarting) => Stop::Refused(Refusal::AgentUnavailable),
-            _ => failed.into(),
-        })?;
+        let (response, connection) = sent?;
         self.asked.pass.answered();
         let places = Arc::clone(&self.app.legacy.answer_places);
         if response.status() == StatusCode::PAYLOAD_TOO_LARGE {

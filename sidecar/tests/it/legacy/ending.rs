@@ -4,7 +4,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::newest::Newest;
-use super::{Client, Events, all_capabilities, started, text};
+use super::{Client, Events, all_capabilities, started, started_with, text};
 
 fn accepted(name: &str) -> Value {
     json!({"action": "accept", "content": {"name": name}})
@@ -134,6 +134,20 @@ async fn an_agent_that_dies_takes_its_calls_with_it() {
     client.answer(&question, accepted("Ada")).await;
     assert_eq!(text(&asking.message().await), "Hello, Ada");
     successor.check();
+}
+
+#[tokio::test]
+async fn a_call_that_goes_on_without_an_agent_does_not_say_that_it_was_not_begun() {
+    let (sidecar, agent) = started_with(&[("DEXORDER_HOLD_TIMEOUT", "300ms")]).await;
+    let client = Client::connect(&sidecar, &all_capabilities()).await;
+    let mut events = client.stream("a", "greet").await;
+    let question = events.message().await;
+    agent.kill();
+    client.answer(&question, accepted("Ada")).await;
+    let last = events.message().await;
+    assert_eq!((&last["id"], &last["error"]["data"]["reason"]), (&json!("a"), &json!("AgentUnavailable")));
+    let other = client.send("b", "tools/call", json!({"name": "plain"})).await;
+    assert_eq!(other.header("dexorder-reason"), Some("AgentStarting"), "nothing of that one was done");
 }
 
 #[tokio::test]

@@ -120,9 +120,13 @@ fn obstacle(workspace: &Workspace) -> Option<Obstacle> {
         message: state.message.clone(),
         forbidden,
     };
+    // What runs goes on: a tier that is deleted stops nothing.
+    let serves = workspace.ready.as_ref().is_some_and(|state| state.holds);
     if let Some(state) = workspace.accepted.as_ref().filter(|state| !state.holds) {
         let forbidden = matches!(state.reason.as_str(), accepted::AUTH_MODE_NOT_ALLOWED);
-        return Some(refused(state, forbidden));
+        if forbidden || !serves {
+            return Some(refused(state, forbidden));
+        }
     }
     // These last until somebody changes something: waiting for them would only hide the cause.
     let stuck = |state: &&State| {
@@ -137,7 +141,7 @@ fn obstacle(workspace: &Workspace) -> Option<Obstacle> {
     }
     let lost =
         |state: &&State| !state.holds && matches!(state.reason.as_str(), storage::FOREIGN | storage::LOST);
-    workspace.storage.as_ref().filter(lost).map(|state| refused(state, false))
+    workspace.storage.as_ref().filter(|_| !serves).filter(lost).map(|state| refused(state, false))
 }
 
 #[cfg(test)]
@@ -249,6 +253,20 @@ mod tests {
         assert_eq!(decide(Some(&starting), Some(&unreachable), false), Decision::Dial(pod()));
         let new = Workspace { pod_uid: Some("pod-2".to_owned()), ..running(ready::READY) };
         assert!(matches!(decide(Some(&new), Some(&unreachable), true), Decision::Use(_)));
+    }
+
+    #[test]
+    fn what_runs_is_used_though_its_tier_is_gone_or_its_claim_is_lost() {
+        let without_tier =
+            Workspace { accepted: Some(state(false, accepted::TIER_NOT_FOUND)), ..running(ready::READY) };
+        assert_eq!(plain(&without_tier), Decision::Use(pod()));
+        let without_claim = Workspace { storage: Some(state(false, storage::LOST)), ..running(ready::READY) };
+        assert_eq!(plain(&without_claim), Decision::Use(pod()));
+        let forbidden = Workspace {
+            accepted: Some(state(false, accepted::AUTH_MODE_NOT_ALLOWED)),
+            ..running(ready::READY)
+        };
+        assert!(matches!(plain(&forbidden), Decision::Fail(Obstacle::Refused { forbidden: true, .. })));
     }
 
     #[test]

@@ -16,6 +16,7 @@ from support import tokens
 from support.identity import GATEWAY, Signer
 from support.mcp_http import Mcp
 from support.users import User  # noqa: TC001 - a field of a dataclass
+from support.waiting import eventually
 from support.workspace import Workspace  # noqa: TC001 - a field of a dataclass
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 START_SECONDS = 60
 AUDIENCE = "https://direct.example.com"
+ROTATE = "dexorder.io/rotate-direct-key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,3 +192,35 @@ def test_neither_the_agent_nor_the_users_code_sees_the_sidecars_key(funds: tuple
     processes = agent("sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
     assert "dexorder_agent" in processes
     assert "dexorder-sidecar" not in processes
+
+
+def test_the_key_is_rotated_on_request_and_a_client_with_both_pins_goes_on(funds: tuple[Fund, Fund]) -> None:
+    fund, _ = funds
+    before: str = fund.workspace.status["publicKey"]
+    logged_in = fund.auth()
+
+    def rotate(value: str) -> None:
+        fund.workspace.kubectl.run("annotate", "--overwrite", f"uws/{fund.workspace.name}", f"{ROTATE}={value}")
+
+    with fund.client(logged_in) as (mcp, _):
+        mcp.tools()
+        rotate("first")
+        after: str = eventually("another key", lambda: _other_than(before, fund.workspace), within=START_SECONDS)
+        assert mcp.tools()
+    # The one before is shown beside it for ten minutes, and who was told the new one gets in with it.
+    for pin in (before, after):
+        with fund.client(fund.auth(pin=pin)) as (mcp, _):
+            assert mcp.tools()
+    # Each request counts once: neither the same one nor another pod makes another key.
+    rotate("first")
+    pod = fund.workspace.delete_pod()
+    fund.workspace.wait_for_another_pod(pod)
+    fund.workspace.wait("Ready", within=START_SECONDS)
+    with fund.client(fund.auth(pin=after)) as (mcp, _):
+        assert mcp.tools()
+    assert fund.workspace.status["publicKey"] == after
+
+
+def _other_than(before: str, workspace: Workspace) -> str | None:
+    now: str = workspace.status["publicKey"]
+    return now if now != before else None

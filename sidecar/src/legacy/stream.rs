@@ -71,6 +71,20 @@ impl<M: Messages> Body for Events<M> {
     }
 }
 
+/// A message as an event of one line. An agent may write its JSON over several: between two of its tokens, where a line's
+/// end is as good as a space.
 fn event(message: &str) -> Frame<Bytes> {
+    let message = message.replace(['\n', '\r'], " ");
     Frame::data(Bytes::from(format!("event: message\ndata: {message}\n\n")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_over_several_lines_is_one_event() {
+        let frame = event("{\r\n\"a\":\n1}");
+        assert_eq!(frame.into_data().unwrap(), "event: message\ndata: {  \"a\": 1}\n\n");
+    }
 }

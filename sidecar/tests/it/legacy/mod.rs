@@ -154,7 +154,8 @@ impl Events {
         loop {
             if let Some(end) = self.rest.find("\n\n") {
                 let event: String = self.rest.drain(..end + 2).collect();
-                let data = event.strip_prefix("event: message\ndata: ").expect("an event");
+                let data = event.trim_end().strip_prefix("event: message\ndata: ").expect("an event");
+                assert!(!data.contains('\n'), "an event of one line");
                 return Some(serde_json::from_str(data).unwrap());
             }
             let chunk = timeout(SOON, self.answer.chunk()).await.expect("nothing came").unwrap()?;

@@ -300,7 +300,11 @@ pub(super) fn events(mut messages: mpsc::UnboundedReceiver<Value>, running: Runn
     let frames = futures::stream::poll_fn(move |cx| {
         let _ = &running;
         messages.poll_recv(cx).map(|message| {
-            let event = |message| Bytes::from(format!("event: message\r\ndata: {message}\r\n\r\n"));
+            // Written over several lines, as is allowed.
+            let event = |message: Value| {
+                let text = format!("{message:#}").replace('\n', "\r\ndata: ");
+                Bytes::from(format!("event: message\r\ndata: {text}\r\n\r\n"))
+            };
             message.map(|message| Ok::<_, std::convert::Infallible>(http_body::Frame::data(event(message))))
         })
     });

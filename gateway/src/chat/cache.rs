@@ -15,6 +15,8 @@ use super::history::Talk;
 const MOST_USERS: usize = 256;
 /// Most bytes of one user.
 const MOST_BYTES: usize = 256 * 1024;
+/// So many conversations of one user are known to be others' too.
+const MOST_SHARED: usize = 64;
 /// The workspace's hint of 0 says that an answer may be out of date at once, to one who does not hear of changes. One
 /// who does may keep it, but not for long: what is changed by hand in the pod is told late.
 const LISTENED: Duration = Duration::from_secs(30);
@@ -32,10 +34,18 @@ pub(crate) struct Cache {
 pub(crate) struct Memory {
     pod: String,
     state: Mutex<State>,
-    /// The conversation of the last turn, with its name. It is not believed: the workspace says whether it still holds.
-    talk: Mutex<Option<(String, Talk)>>,
+    talks: Mutex<Talks>,
     /// Ends the listening, when the user is forgotten.
     pub(crate) gone: CancellationToken,
+}
+
+/// What is remembered of conversations.
+#[derive(Default)]
+struct Talks {
+    /// That of the last turn, with its name. It is not believed: the workspace says whether it still holds.
+    last: Option<(String, Talk)>,
+    /// Others add to these, too, such as another replica: they are read each time.
+    shared: HashSet<String>,
 }
 
 struct State {
@@ -117,23 +127,38 @@ impl Memory {
         Self {
             pod: pod.to_owned(),
             state: Mutex::new(State { entries, bytes: 0, covered, changes: 0, used: now }),
-            talk: Mutex::default(),
+            talks: Mutex::default(),
             gone: CancellationToken::new(),
         }
     }
 
     /// What is remembered of a conversation.
     pub(crate) fn talk(&self, conversation: &str) -> Option<Talk> {
-        let talk = self.talk.lock().unwrap_or_else(PoisonError::into_inner);
-        talk.as_ref().filter(|(known, _)| known == conversation).map(|(_, talk)| talk.clone())
+        let talks = self.talks();
+        talks.last.as_ref().filter(|(known, _)| known == conversation).map(|(_, talk)| talk.clone())
     }
 
     /// Remembers a conversation, if it is not too large, in place of the one before.
     pub(crate) fn remember(&self, conversation: &str, talk: Option<Talk>) {
         let fits = |bytes: u64| usize::try_from(bytes).is_ok_and(|bytes| bytes <= MOST_BYTES);
-        let talk = talk.filter(|talk| talk.bytes.is_some_and(fits));
-        *self.talk.lock().unwrap_or_else(PoisonError::into_inner) =
-            talk.map(|talk| (conversation.to_owned(), talk));
+        let mut talks = self.talks();
+        let own = !talks.shared.contains(conversation);
+        let talk = talk.filter(|talk| own && talk.bytes.is_some_and(fits));
+        talks.last = talk.map(|talk| (conversation.to_owned(), talk));
+    }
+
+    /// What was remembered of a conversation did not hold. A model that was asked in vain costs more than a reading.
+    pub(crate) fn is_shared(&self, conversation: &str) {
+        let mut talks = self.talks();
+        if talks.shared.len() >= MOST_SHARED {
+            talks.shared.clear();
+        }
+        talks.shared.insert(conversation.to_owned());
+        talks.last = None;
+    }
+
+    fn talks(&self) -> MutexGuard<'_, Talks> {
+        self.talks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is kept under a key, while it is fresh.

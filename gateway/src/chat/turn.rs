@@ -135,8 +135,11 @@ impl Turn {
             if answered.unwrap_or(Err(ChatError::TooLong(limit.as_secs())))? {
                 return Ok(());
             }
-            // Not a word was told: the model is asked anew, with what was read.
+            // Not a word was told: the model is asked anew, with what is read.
             remembered = false;
+            if let Some(memory) = &self.memory {
+                memory.is_shared(&self.question.conversation);
+            }
             self.progress.rounds = 0;
         }
     }

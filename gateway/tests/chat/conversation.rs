@@ -93,9 +93,11 @@ async fn a_conversation_is_read_once_and_what_another_replica_adds_is_never_miss
             lines.iter().rev().take(2).map(|line| line["content"].as_str().unwrap()).collect();
         assert_eq!(texts, ["With it.", "Fourth"]);
         assert_eq!(lines.iter().filter(|line| line["content"] == "Fourth").count(), 1);
-        // The next turn rests on what was read then.
+        // From then on it is read each time: to ask a model in vain costs more.
+        let reads = chat.workspace.calls("read_conversation").len();
         chat.provider.script([Say::Text("Five.")]);
         chat.world.say("c1", "Fifth").await;
+        assert_eq!(chat.workspace.calls("read_conversation").len(), reads + 1);
         assert!(said(7).contains("From another replica") && said(7).contains("With it."));
     }
 }

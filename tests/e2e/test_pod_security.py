@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from support.users import User
     from support.workspace import Workspace
 
+STANDARD = "pod-security.kubernetes.io/enforce"
 SECCOMP_FILTER = "2"
 
 
@@ -69,6 +70,35 @@ def test_agent_and_sidecar_are_different_users(pod: Object) -> None:
     assert pod["spec"]["securityContext"]["runAsNonRoot"] is True
     assert pod["spec"]["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     assert not any(pod["spec"].get(name) for name in ("hostNetwork", "hostPID", "hostIPC"))
+
+
+def test_the_namespace_takes_no_other_pods(workspace: Workspace, pod: Object) -> None:
+    """Whoever may make pods there makes none that has more."""
+    kubectl = workspace.kubectl
+    namespace = kubectl.get("namespace", kubectl.namespace)
+    assert namespace is not None
+    assert namespace["metadata"]["labels"][STANDARD] == "restricted"
+    image = next(container["image"] for container in containers(pod) if container["name"] == "agent")
+    strict: dict[str, Any] = {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "runAsNonRoot": True,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    for more in (
+        {"privileged": True, "allowPrivilegeEscalation": True},
+        {"runAsNonRoot": False},
+        {"capabilities": {"drop": ["ALL"], "add": ["NET_ADMIN"]}},
+        {"seccompProfile": {"type": "Unconfined"}},
+    ):
+        container = {"name": "more", "image": image, "securityContext": strict | more}
+        made = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "e2e-more-rights"},
+            "spec": {"containers": [container]},
+        }
+        assert 'violates PodSecurity "restricted' in kubectl.refusal(made), more
 
 
 @pytest.mark.parametrize("program", ["operator", "gateway"])

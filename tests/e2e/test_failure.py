@@ -61,6 +61,22 @@ def test_an_image_that_is_no_agent_says_so(user: User) -> None:
     assert "kubectl logs" in ready.message
 
 
+def test_an_agent_without_memory_is_named_and_more_of_it_starts(user: User) -> None:
+    workspace = user.make_workspace(template={"resources": {"limits": {"memory": "24Mi"}}})
+    ready = workspace.wait_reason("Ready", "OutOfMemory", within=60)
+    assert ready.status == "False"
+    assert "container agent" in ready.message
+    assert "resources.limits.memory" in ready.message
+    claim = workspace.claim
+    assert claim is not None
+    workspace.change(template={"resources": {"limits": {"memory": "512Mi"}}})
+    workspace.wait("Ready")
+    assert "run_indicator" in user.mcp.tools()
+    after = workspace.claim
+    assert after is not None
+    assert after["metadata"]["uid"] == claim["metadata"]["uid"]
+
+
 def test_a_changed_manifest_reaches_the_pod_at_its_next_start(user: User) -> None:
     variable: dict[str, Any] = {"env": [{"name": "TRADING_DESK", "value": "two"}]}
     workspace = user.make_workspace(template={"env": [{"name": "TRADING_DESK", "value": "one"}]})

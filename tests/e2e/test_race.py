@@ -241,10 +241,10 @@ def test_nothing_is_wrong_lost_or_doubled_whatever_happens_when(new_user: Callab
             client.end()
         for client in clients:
             client.join()
-    # What may still be asked to stop by the last disturbance is let go.
+    # What may still be asked to stop by a disturbance, or to stop soon, is kept awake for the last look.
     for workspace in workspaces:
         if kubectl.get("uws", workspace.name) is not None:
-            workspace.change(operatingMode="Auto")
+            workspace.change(operatingMode="Running")
     try:
         for client, user in zip(clients, users, strict=True):
             client.check(eventually(f"{user.id} is answered", partial(read_count, user), within=90))

@@ -20,8 +20,10 @@ enum Event {
     Goes(usize),
     /// The operator looks at a workspace, and sees what is or what it saw before.
     Look(usize, bool),
-    /// The keeper looks at the pool.
+    /// The keeper looks at the pool, and sees what is or what it saw before.
     Tend(bool),
+    /// One of the watches catches up: of workspaces, of pods, of claims.
+    See(usize),
     Kubelet,
     /// What becomes of the write after so many others.
     Write(usize, Fate),
@@ -46,6 +48,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => user.clone().prop_map(Event::Goes),
         8 => (user, any::<bool>()).prop_map(|(user, sees)| Event::Look(user, sees)),
         4 => any::<bool>().prop_map(Event::Tend),
+        6 => (0..3_usize).prop_map(Event::See),
         4 => Just(Event::Kubelet),
         4 => (0..5_usize, fate).prop_map(|(after, fate)| Event::Write(after, fate)),
         1 => any::<bool>().prop_map(Event::Silence),
@@ -68,7 +71,11 @@ async fn happens(mut yard: Yard, event: Event) -> Yard {
             }
         }
         Event::Goes(user) => yard.goes(&name(user)),
-        Event::Look(user, sees) => yard.look(&name(user), sees).await,
+        Event::Look(user, true) => yard.look(&name(user), true).await,
+        Event::Look(user, false) => yard.look_as_seen(&name(user)).await,
+        Event::See(0) => yard.see_workspaces(),
+        Event::See(1) => yard.see_pods(),
+        Event::See(_) => yard.see_claims(),
         Event::Tend(sees) => {
             if sees {
                 yard.sync();
@@ -121,8 +128,10 @@ fn broken(yard: &Yard) -> Vec<String> {
             all.push(format!("pod {} serves {served:?} and is owned by {owners:?}", pod.name_any()));
         }
     }
-    // A pod whose claim was taken over is promised.
-    let claims = world.all::<PersistentVolumeClaim>("persistentvolumeclaims").into_iter().filter(pool::free);
+    // A pod whose claim was taken over is promised, and one whose claim ends is on its way out.
+    let stays =
+        |claim: &PersistentVolumeClaim| pool::free(claim) && claim.metadata.deletion_timestamp.is_none();
+    let claims = world.all::<PersistentVolumeClaim>("persistentvolumeclaims").into_iter().filter(stays);
     let claims: Vec<_> = claims.map(|claim| claim.name_any()).collect();
     let pods = world.all::<Pod>("pods").into_iter();
     let stays = |pod: &Pod| {
@@ -153,10 +162,16 @@ async fn calm(yard: &mut Yard) -> Result<(), String> {
             return Ok(());
         }
     }
+    let world = yard.world();
+    let told: Vec<_> = world
+        .names("userworkspaces")
+        .iter()
+        .map(|name| (name.clone(), world.object("userworkspaces", name)["status"]["conditions"].to_string()))
+        .collect();
     Err(format!(
-        "free: {:?}, writes: {:?}",
-        yard.free(),
-        yard.world().writes.iter().rev().take(20).collect::<Vec<_>>()
+        "pods {:?}, claims {:?}, {told:?}",
+        world.names("pods"),
+        world.names("persistentvolumeclaims")
     ))
 }
 

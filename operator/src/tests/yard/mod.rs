@@ -89,6 +89,13 @@ impl Yard {
 
     /// The watches show what is.
     pub(super) fn sync(&mut self) {
+        self.see_workspaces();
+        self.see_pods();
+        self.see_claims();
+    }
+
+    /// The watches of tiers and workspaces show what is.
+    pub(super) fn see_workspaces(&mut self) {
         let world = lock(&self.world);
         let tier = self.size.map(|size| {
             let mut tier = tier();
@@ -97,10 +104,18 @@ impl Yard {
         });
         show_all(&mut self.tiers, tier.into_iter().collect());
         show_all(&mut self.workspaces, world.all("userworkspaces"));
-        let mut pods: Vec<Pod> = world.all("pods");
+    }
+
+    /// The watch of pods shows what is.
+    pub(super) fn see_pods(&mut self) {
+        let mut pods: Vec<Pod> = lock(&self.world).all("pods");
         pods.iter_mut().for_each(trim_pod);
         show_all(&mut self.pods, pods);
-        let mut claims: Vec<PersistentVolumeClaim> = world.all("persistentvolumeclaims");
+    }
+
+    /// The watch of claims shows what is.
+    pub(super) fn see_claims(&mut self) {
+        let mut claims: Vec<PersistentVolumeClaim> = lock(&self.world).all("persistentvolumeclaims");
         claims.iter_mut().for_each(trim_claim);
         show_all(&mut self.claims, claims);
     }
@@ -166,6 +181,14 @@ impl Yard {
             if failed || self.world().writes.len() == before {
                 return;
             }
+        }
+    }
+
+    /// Looks once at what the watches have shown until now.
+    pub(super) async fn look_as_seen(&mut self, name: &str) {
+        let found = self.context.stores.workspaces.get(&ObjectRef::new(name).within("dexorder"));
+        if let Some(workspace) = found {
+            let _ = reconcile(workspace, self.context.clone()).await;
         }
     }
 

@@ -193,7 +193,8 @@ impl Server {
         let (status, body) = match answer {
             Ok(body) => (StatusCode::OK, body),
             Err(status) => {
-                let text = status.canonical_reason();
+                // The API server has its reasons in one word.
+                let text = status.canonical_reason().unwrap_or_default().replace(' ', "");
                 (
                     status,
                     json!({"kind": "Status", "status": "Failure", "code": status.as_u16(), "reason": text, "message": text}),

@@ -68,6 +68,7 @@ async fn happens(mut yard: Yard, event: Event) -> Yard {
             let name = name(user);
             if !yard.world().names("userworkspaces").contains(&name) {
                 yard.comes(&name, |_| {});
+                yard.see_workspaces();
             }
         }
         Event::Goes(user) => yard.goes(&name(user)),
@@ -191,7 +192,7 @@ async fn play(events: Vec<Event>) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(histories(60))]
+    #![proptest_config(histories(150))]
 
     #[test]
     fn members_are_given_to_one_user_each_whatever_the_api_server_answers(

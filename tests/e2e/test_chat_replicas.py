@@ -1,6 +1,6 @@
 """A long conversation through several gateways that are killed one after the other loses and doubles no turn.
 
-CHAT_TURNS and CHAT_KILL_SECONDS make it longer (200 and 3 for the full length).
+CHAT_TURNS and CHAT_KILL_SECONDS make it longer, or the kills more frequent.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from support.users import User
 
-TURNS = int(os.environ.get("CHAT_TURNS", "40"))
-KILL_SECONDS = float(os.environ.get("CHAT_KILL_SECONDS", "4"))
+TURNS = int(os.environ.get("CHAT_TURNS", "200"))
+KILL_SECONDS = float(os.environ.get("CHAT_KILL_SECONDS", "2"))
 REPLICAS = 3
 TURN_SECONDS = 90.0
 """The most that one turn may take, with all its repetitions."""

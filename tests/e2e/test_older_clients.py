@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from support.legacy import LegacyClient
+from support.legacy import CAPABILITIES, REVISION, LegacyClient, request
+from support.mcp_http import ACCEPT
 from support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -16,6 +17,18 @@ ENDLESS = "def compute(close):\n    while True: pass\n"
 PROFILE = "context://user-profile"
 CANCEL_SECONDS = 8.0
 """Less than the agent lets user code run."""
+
+
+MUCH = {
+    "protocolVersion": REVISION,
+    "clientInfo": dict.fromkeys(("name", "title", "version"), "\u00fc" * 500),
+    "capabilities": {
+        **CAPABILITIES,
+        "experimental": {"x": {"y": "z" * 180}},
+        "extensions": {"a.b/c": {"d": "e" * 5000}},
+    },
+}
+"""What makes the longest identifier."""
 
 
 def connected(user: User) -> LegacyClient:
@@ -76,3 +89,13 @@ def test_a_session_goes_on_in_the_next_pod(user: User) -> None:
     ended = user.http.delete(client.url, headers=client.headers)
     assert ended.status_code == 204
     assert client.post({"jsonrpc": "2.0", "id": 1, "method": "ping"}).status_code == 404
+
+
+def test_a_client_that_says_much_of_itself_gets_a_session_too(settled_user: User) -> None:
+    headers = {**settled_user.mcp.credentials, "Accept": ACCEPT, "MCP-Protocol-Version": REVISION}
+    begun = settled_user.http.post(settled_user.endpoint, headers=headers, json=request("initialize", MUCH))
+    assert begun.status_code == 200
+    session = {"Mcp-Session-Id": begun.headers["mcp-session-id"]}
+    assert len(session["Mcp-Session-Id"]) <= 1536
+    listed = settled_user.http.post(settled_user.endpoint, headers=headers | session, json=request("tools/list", {}))
+    assert listed.json()["result"]["tools"]

@@ -9,6 +9,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use super::{
     Action, AlivePod, ClaimState, Note, Planner, PodState, Problem, Started, draft,
     draft::seconds,
+    idle::ASK_AGAIN,
     memory::{Memory, StartKind},
     phases::micros,
 };
@@ -256,8 +257,13 @@ impl Planner<'_> {
         if was_ready && memory.report.as_ref().is_some_and(|report| report.what.draining) {
             // A drain whose answer was lost: what it refuses needs another pod.
             self.finish_drain(pod);
-        } else if was_ready && memory.report.is_none() {
-            self.ask(pod, memory);
+        } else if was_ready {
+            // What it said while it was ready tells nothing of why it no longer is.
+            let again = memory.report.as_ref().map(|report| report.at + ASK_AGAIN);
+            match again.filter(|again| self.now < *again) {
+                Some(again) => self.look_by(again),
+                None => self.ask(pod, memory),
+            }
         }
         let silence = memory.silence.as_ref().filter(|_| was_ready);
         if let Some(silence) = silence {

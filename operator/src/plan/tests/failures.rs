@@ -186,6 +186,28 @@ fn each_goes_on_with_the_same_volume_once_its_cause_is_gone() {
 }
 
 #[test]
+fn a_sidecar_that_hangs_is_asked_whatever_it_said_before() {
+    let mut scene = Scene::running();
+    scene.wait(100).report(0, START);
+    scene.wait(3).pod("p1", Some("10.0.0.1"), false);
+    let kubelet = PodCondition {
+        type_: "Ready".to_owned(),
+        status: "False".to_owned(),
+        reason: Some("ContainersNotReady".to_owned()),
+        ..PodCondition::default()
+    };
+    scene.pod_status().conditions = Some(vec![kubelet]);
+    let plan = scene.step();
+    assert!(!names(&plan).contains(&"Ask"), "it has just answered");
+    assert_eq!(scene.condition("Ready"), "False/Starting");
+    assert!(names(&scene.wait(7).step()).contains(&"Ask"));
+    scene.memory.silence = Some(Seen { at: scene.now, what: "no answer".to_owned() });
+    let plan = scene.step();
+    assert_eq!(scene.condition("Ready"), "False/SidecarSilent");
+    assert!(plan.notes.iter().any(|note| note.warning && note.reason == ready::SIDECAR_SILENT));
+}
+
+#[test]
 fn a_pod_that_vanished_unseen_is_told_and_made_again_with_back_off() {
     let mut scene = damaged(|scene| scene.pod = None);
     let plan = scene.step();

@@ -6,7 +6,6 @@ The repository is packed all the while, far more often than usual, so that kills
 from __future__ import annotations
 
 import itertools
-import os
 import random
 import signal
 import subprocess
@@ -20,6 +19,7 @@ import httpx2
 
 from support.kubectl import KubectlError
 from support.mcp_http import RefusedError, ToolError
+from support.processes import signal_first
 from support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -45,14 +45,7 @@ def kill_pod(workspace: Workspace) -> None:
 def kill_agent(workspace: Workspace) -> None:
     """Kill the agent's process from the node; its container is started again."""
     before = agent_container(workspace)
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            inside = before in (process / "cgroup").read_text()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        # The first process of the container; the others end with it.
-        if inside and (process / "status").read_text().partition("NSpid:")[2].split("\n")[0].split()[-1] == "1":
-            os.kill(int(process.name), signal.SIGKILL)
+    signal_first(before, signal.SIGKILL)
     eventually("another container", lambda: agent_container(workspace) not in ("", before), within=60)
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from support.processes import signal_first
 from support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -99,6 +101,32 @@ def test_an_agent_that_is_killed_comes_back_in_its_pod(user: User) -> None:
     eventually("the agent's container starts again", lambda: container_start(workspace) != started, within=30)
     assert user.mcp.call("read_file", path="note.txt")["content"] == "kept"
     assert workspace.pod_uid == before
+
+
+def test_a_sidecar_that_hangs_is_named_and_started_anew(user: User) -> None:
+    workspace = user.make_workspace()
+    user.mcp.call("write_file", path="note.txt", content="kept")
+    # The first answer may come before the kubelet finds the pod ready.
+    workspace.wait("Ready")
+    before, pod = sidecar_of(workspace), workspace.pod_uid
+    signal_first(before, signal.SIGSTOP)
+    found = workspace.wait_reason("Ready", "SidecarSilent", within=60)
+    assert found.status == "False"
+    assert "the kubelet restarts it" in found.message
+    selector = f"--field-selector=involvedObject.uid={workspace.uid},reason=SidecarSilent,type=Warning"
+    eventually("an event", lambda: workspace.kubectl.list("events", selector), within=10)
+    eventually("another container", lambda: sidecar_of(workspace) not in ("", before), within=90)
+    workspace.wait("Ready")
+    assert workspace.pod_uid == pod
+    assert user.mcp.call("read_file", path="note.txt")["content"] == "kept"
+
+
+def sidecar_of(workspace: Workspace) -> str:
+    """The ID of the sidecar's container that runs."""
+    pod = workspace.pod
+    assert pod is not None
+    status = pod["status"]["initContainerStatuses"][0]
+    return str(status["containerID"]).partition("://")[2] if "running" in status["state"] else ""
 
 
 def container_start(workspace: Workspace) -> str | None:

@@ -44,7 +44,7 @@ def kill_pod(workspace: Workspace) -> None:
 
 def kill_agent(workspace: Workspace) -> None:
     """Kill the agent's process from the node; its container is started again."""
-    before = agent_container(workspace)
+    before = eventually("a container to kill", lambda: agent_container(workspace), within=60)
     signal_first(before, signal.SIGKILL)
     eventually("another container", lambda: agent_container(workspace) not in ("", before), within=60)
 

@@ -22,7 +22,8 @@ def _inside(container: str) -> list[int]:
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if container in (process / "cgroup").read_text():
+            # Without a container it would be every process of the machine.
+            if container and container in (process / "cgroup").read_text():
                 found.append(int(process.name))
         except (FileNotFoundError, ProcessLookupError):
             continue

@@ -67,6 +67,8 @@ def test_tools_run_at_once_and_the_model_gets_their_results(client: openai.OpenA
 
 
 def test_the_ag_ui_client_follows_a_turn(gateway: Gateway, settled_user: User) -> None:
+    # Before that the turn tells of the start, though the agent may answer already.
+    settled_user.workspace.wait("Ready")
     script = 'call run_indicator {"name": "rsi", "last": 1} & platform_time\nsay Done, as you see.'
     environment = {
         **os.environ,

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import json
 import signal
+import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from support.processes import signal_first
+from support.processes import signal_first, stopped
 from support.waiting import eventually
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from support.users import User
     from support.workspace import Workspace
 
+AWAY_SECONDS = 5.0
+"""Less than after which the control plane's other programs, and the operator, give up their leases."""
+TOO_MUCH = "import os; os.posix_fallocate(os.open('/tmp/much', os.O_CREAT | os.O_WRONLY), 0, 1100 << 20)"
+"""Makes more of temporary files than the pod may have, for which the kubelet evicts it."""
 MISSING_IMAGE = "localhost/dexorder/no-such-agent:1"
 
 
@@ -119,6 +127,37 @@ def test_a_sidecar_that_hangs_is_named_and_started_anew(user: User) -> None:
     workspace.wait("Ready")
     assert workspace.pod_uid == pod
     assert user.mcp.call("read_file", path="note.txt")["content"] == "kept"
+
+
+def test_an_evicted_pod_is_named_and_followed_by_another_on_the_same_volume(user: User) -> None:
+    workspace = user.make_workspace()
+    user.mcp.call("write_file", path="note.txt", content="kept")
+    before = workspace.pod_uid
+    assert before is not None
+    workspace.in_agent("python3", "-c", TOO_MUCH)
+    selector = f"--field-selector=involvedObject.uid={workspace.uid},reason=Evicted,type=Warning"
+    eventually("an event", lambda: workspace.kubectl.list("events", selector), within=90)
+    workspace.wait_for_another_pod(before)
+    assert user.mcp.call("read_file", path="note.txt")["content"] == "kept"
+
+
+def test_running_workspaces_answer_while_the_api_server_is_away_and_newcomers_after(
+    settled_user: User, new_user: Callable[[], User]
+) -> None:
+    newcomer = new_user()
+    newcomers_tools: list[str] = []
+    coming = threading.Thread(target=lambda: newcomers_tools.extend(newcomer.mcp.tools()), daemon=True)
+    until = time.monotonic() + AWAY_SECONDS
+    answers = 0
+    with stopped("kube-apiserver"):
+        coming.start()
+        while time.monotonic() < until:
+            settled_user.mcp.call("write_file", path="note.txt", content=str(answers))
+            answers += 1
+        assert not newcomers_tools, "a workspace was made without the API server"
+    assert answers > 1
+    coming.join(120)
+    assert "run_indicator" in newcomers_tools
 
 
 def sidecar_of(workspace: Workspace) -> str:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+
+import httpx2
 
 from support.legacy import CAPABILITIES, REVISION, LegacyClient, request
 from support.mcp_http import ACCEPT
 from support.waiting import eventually
+from support.workspace import parse_time
 
 if TYPE_CHECKING:
     from support.legacy import Message
@@ -89,6 +94,31 @@ def test_a_session_goes_on_in_the_next_pod(user: User) -> None:
     ended = user.http.delete(client.url, headers=client.headers)
     assert ended.status_code == 204
     assert client.post({"jsonrpc": "2.0", "id": 1, "method": "ping"}).status_code == 404
+
+
+def test_who_listens_hears_of_an_idle_stop_before_it(user: User) -> None:
+    workspace = user.make_workspace(idleTimeout="10s")
+    client = connected(user)
+    heard: list[tuple[datetime, Message]] = []
+    opened = threading.Event()
+
+    def listen() -> None:
+        with contextlib.suppress(httpx2.RemoteProtocolError), client.listen() as messages:
+            opened.set()
+            heard.extend((datetime.now(UTC), message) for message in messages)
+
+    listening = threading.Thread(target=listen, daemon=True)
+    listening.start()
+    assert opened.wait(30)
+    workspace.wait("Suspended", within=60)
+    listening.join(10)
+    assert not listening.is_alive(), "the stream stayed open after the workspace was stopped"
+    (notice,) = [(at, message["params"]) for at, message in heard if message["method"] == "notifications/message"]
+    assert notice[1]["logger"] == "dexorder"
+    assert "it is saved and stopped at" in notice[1]["data"]
+    assert notice[0] < parse_time(workspace.status["suspendTime"])
+    selector = f"--field-selector=involvedObject.uid={workspace.uid},reason=IdleStopAnnounced,type=Warning"
+    assert workspace.kubectl.list("events", selector)
 
 
 def test_a_client_that_says_much_of_itself_gets_a_session_too(settled_user: User) -> None:

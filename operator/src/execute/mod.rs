@@ -121,7 +121,7 @@ impl Context {
         }
     }
 
-    /// Reads what the events of a pod say of a start that takes long.
+    /// Reads what the events of a pod say.
     async fn read_events(&self, workspace: &UserWorkspace, pod_uid: String) -> Result<(), ExecuteError> {
         let api: Api<CoreEvent> = self.namespaced(workspace);
         let params =

@@ -1,4 +1,4 @@
-//! A start that takes long: what the pod's events say of it. [no client]
+//! What the events of a pod say of it: of a start that takes long, and of an end without a cause. [no client]
 
 use dexorder_crds::condition::ready;
 use k8s_openapi::{
@@ -53,6 +53,19 @@ impl Planner<'_> {
         told.or_else(|| self.claim_in_the_way(pod))
     }
 
+    /// Why the pod ended, as far as anybody says. The status of a pod that was evicted and ended as it was asked to tells
+    /// nothing; its events do. Nothing if they are to be read first.
+    pub(super) fn end_of(&self, pod_uid: &str, problem: &Problem) -> Option<Problem> {
+        let status = self.observed.pod.and_then(|pod| pod.status.as_ref());
+        let told = status.and_then(|status| status.reason.as_ref()).is_some();
+        if problem.reason != ready::POD_FAILED || told {
+            return Some(problem.clone());
+        }
+        let memory = self.observed.memory.about(Some(pod_uid));
+        let seen = memory.trouble.filter(|seen| self.now < seen.at + READ_AGAIN)?;
+        Some(seen.what.filter(|what| what.reason == ready::EVICTED).unwrap_or_else(|| problem.clone()))
+    }
+
     fn claim_in_the_way(&self, pod: &AlivePod) -> Option<Problem> {
         let waits = !pod.scheduled && self.claim == ClaimState::Pending;
         waits.then(|| {
@@ -67,7 +80,7 @@ impl Planner<'_> {
     }
 }
 
-/// What the events of a pod whose containers do not run say: the last one that names a cause.
+/// What the events of a pod say: the last one that names a cause.
 pub fn trouble(events: &[Event]) -> Option<Problem> {
     let mut told: Vec<&Event> =
         events.iter().filter(|event| event.type_.as_deref() == Some("Warning")).collect();
@@ -88,6 +101,9 @@ fn cause(event: &Event) -> Option<Problem> {
     match event.reason.as_deref()? {
         "FailedMount" => Some(missing_secret(told).unwrap_or_else(|| not_mounted(told))),
         "FailedAttachVolume" | "FailedMapVolume" | "VolumeResizeFailed" => Some(not_mounted(told)),
+        "Evicted" => {
+            Some(Problem { reason: ready::EVICTED, message: format!("the node evicted the pod: {told}") })
+        }
         "FailedCreatePodSandBox" | "FailedCreatePodContainer" => Some(Problem {
             reason: ready::POD_FAILED,
             message: format!("the node can't start the pod: {told}; it goes on trying"),

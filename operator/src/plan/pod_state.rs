@@ -119,7 +119,8 @@ fn alive(pod: &Pod) -> AlivePod {
 fn ended(pod: &Pod) -> Option<Problem> {
     let status = pod.status.as_ref()?;
     let reason = status.reason.as_deref().unwrap_or_default();
-    let told = status.message.as_deref().unwrap_or("no message");
+    let told = status.message.as_deref().unwrap_or("its node does not say why");
+    let named = if reason.is_empty() { String::new() } else { format!(" ({reason})") };
     match status.phase.as_deref() {
         Some("Failed") if reason == "Evicted" => {
             Some(Problem { reason: ready::EVICTED, message: format!("the node evicted the pod: {told}") })
@@ -128,7 +129,7 @@ fn ended(pod: &Pod) -> Option<Problem> {
             Some(problem) => problem,
             None => Problem {
                 reason: ready::POD_FAILED,
-                message: format!("the pod ended ({reason}): {told}; it is made again on the same volume"),
+                message: format!("the pod ended{named}: {told}; it is made again on the same volume"),
             },
         }),
         _ => None,

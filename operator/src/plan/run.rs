@@ -67,12 +67,14 @@ impl Planner<'_> {
     }
 
     fn replace_ended_pod(&mut self, problem: &Problem) {
-        self.forget_pod_address();
-        self.draft.running();
-        self.draft.not_ready(problem.reason, problem.message.clone());
         let Some(uid) = self.observed.pod.and_then(|pod| pod.metadata.uid.clone()) else {
             return;
         };
+        let cause = self.end_of(&uid, problem);
+        let shown = cause.as_ref().unwrap_or(problem);
+        self.forget_pod_address();
+        self.draft.running();
+        self.draft.not_ready(shown.reason, shown.message.clone());
         if self.before.pod_uid.as_ref() != Some(&uid) {
             // It ended before anything was written of it.
             self.forget_pod();
@@ -83,7 +85,10 @@ impl Planner<'_> {
             status.observed_touch = touch;
             status.next_wake_time = None;
         }
-        self.first.push(Action::DeletePod { uid, version: None });
+        self.first.push(match cause {
+            Some(_) => Action::DeletePod { uid, version: None },
+            None => Action::ReadEvents { pod_uid: uid },
+        });
     }
 
     fn start(&mut self) {

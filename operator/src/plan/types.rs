@@ -96,7 +96,7 @@ pub enum Action {
     },
     /// Delete the workspace itself, as it was observed.
     DeleteWorkspace,
-    /// Read the events of a pod whose start takes long.
+    /// Read the events of a pod whose start takes long, or that ended without a cause.
     ReadEvents {
         /// UID of the pod.
         pod_uid: String,

@@ -60,6 +60,8 @@ fn ended(scene: &mut Scene, reason: Option<&str>) {
     let status = scene.pod_status();
     status.phase = Some("Failed".to_owned());
     status.reason = reason.map(str::to_owned);
+    // Its events are read, and say nothing either.
+    scene.events_tell(None);
 }
 
 /// The containers do not come up, and the events of the pod say why.

@@ -17,7 +17,7 @@ use proptest::test_runner::{Config as ProptestConfig, RngSeed};
 
 use crate::{
     build::Settings,
-    plan::{Action, Memory, Observed, Plan, Seen, Turn, plan},
+    plan::{Action, Memory, Observed, Plan, Problem, Seen, Turn, plan},
     pool::Free,
 };
 
@@ -169,6 +169,12 @@ impl Scene {
             }),
         });
         self
+    }
+
+    /// What was read of the pod's events.
+    pub(super) fn events_tell(&mut self, what: Option<Problem>) {
+        self.memory.pod_uid = self.pod.as_ref().and_then(|pod| pod.metadata.uid.clone());
+        self.memory.trouble = Some(Seen { at: self.now, what });
     }
 
     pub(crate) fn pod_terminates(&mut self) -> &mut Self {

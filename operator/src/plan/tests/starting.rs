@@ -2,13 +2,13 @@
 
 use k8s_openapi::{
     api::core::v1::{
-        ContainerState, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, PodCondition,
+        ContainerState, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, Event, PodCondition,
     },
     apimachinery::pkg::apis::meta::v1::Time,
 };
 
 use super::fixtures::{START, Scene, names, scene};
-use crate::plan::{Action, Next, StartKind};
+use crate::plan::{Action, Next, StartKind, trouble};
 
 #[test]
 fn a_new_workspace_gets_its_claim_and_its_pod_in_one_look() {
@@ -72,14 +72,36 @@ fn an_evicted_pod_is_replaced_and_the_cause_told() {
     assert_eq!(scene.status().restarts, Some(1));
 }
 
+/// The kubelet shows a pod that it evicted as one that succeeded, if all containers end cleanly when asked to.
+#[test]
+fn an_evicted_pod_that_ended_cleanly_is_named_by_its_events() {
+    let mut scene = Scene::running();
+    scene.pod_status().phase = Some("Succeeded".to_owned());
+    assert_eq!(names(&scene.step()), ["ReadEvents"]);
+    assert_eq!(scene.condition("Ready"), "False/PodFailed");
+    let event = Event {
+        type_: Some("Warning".to_owned()),
+        reason: Some("Evicted".to_owned()),
+        message: Some("Usage of EmptyDir volume \"tmp\" exceeds the limit \"1Gi\".".to_owned()),
+        ..Event::default()
+    };
+    scene.events_tell(trouble(&[event]));
+    let plan = scene.step();
+    assert_eq!(names(&plan), ["DeletePod"]);
+    assert_eq!(scene.condition("Ready"), "False/Evicted");
+    assert!(plan.notes[0].message.contains("exceeds the limit"));
+}
+
 #[test]
 fn a_pod_that_ends_before_its_start_was_shown_is_no_stopped_workspace() {
     let mut scene = Scene::suspended();
     assert_eq!(names(&scene.touch("t1").step()), ["CreatePod"]);
     assert_eq!(scene.condition("Suspended"), "True/Idle", "the start is shown with the pod's address");
     scene.pod("p2", None, false).pod_status().phase = Some("Failed".to_owned());
-    assert_eq!(names(&scene.step()), ["DeletePod"]);
+    assert_eq!(names(&scene.step()), ["ReadEvents"]);
     assert_eq!(scene.condition("Suspended"), "False/Running");
+    scene.events_tell(None);
+    assert_eq!(names(&scene.step()), ["DeletePod"]);
     scene.pod = None;
     assert_eq!(names(&scene.step()), ["CreatePod"]);
     assert_eq!(

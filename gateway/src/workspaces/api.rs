@@ -175,7 +175,7 @@ impl Workspaces {
 
     fn keep(&self, resource: UserWorkspace) {
         if let Some(workspace) = Workspace::of(resource) {
-            self.index.apply(workspace);
+            self.index.apply_answer(workspace);
         }
     }
 

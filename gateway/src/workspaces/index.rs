@@ -34,6 +34,8 @@ struct Inner {
     named: HashMap<String, watch::Sender<Option<Arc<Workspace>>>>,
     /// How many belong to anonymous visitors.
     anonymous: usize,
+    /// The latest version that the watch has told of.
+    seen: Option<u64>,
     /// The list in the making, while the watch starts anew.
     listing: Option<BTreeMap<String, Workspace>>,
 }
@@ -69,9 +71,20 @@ impl Index {
         }
     }
 
-    /// Takes a state of a workspace, unless a later one is known.
+    /// Takes a state of a workspace from the watch, unless a later one is known.
     pub(crate) fn apply(&self, workspace: Workspace) {
-        self.lock().apply(workspace);
+        self.lock().observe(workspace);
+    }
+
+    /// Takes a state that the API server answered with. If the watch has told of that state before and the workspace is
+    /// not known, then it was deleted while the answer was on its way.
+    pub(crate) fn apply_answer(&self, workspace: Workspace) {
+        let mut inner = self.lock();
+        let known = inner.by_name.get(&workspace.name).is_some_and(|known| known.uid == workspace.uid);
+        let told = workspace.version().is_some_and(|version| Some(version) <= inner.seen);
+        if known || !told {
+            inner.apply(workspace);
+        }
     }
 
     pub(crate) fn delete(&self, name: &str) {
@@ -89,7 +102,7 @@ impl Index {
             Some(listing) => {
                 listing.insert(workspace.name.clone(), workspace);
             }
-            None => inner.apply(workspace),
+            None => inner.observe(workspace),
         }
     }
 
@@ -105,7 +118,7 @@ impl Index {
             inner.delete(&name);
         }
         for workspace in listing.into_values() {
-            inner.apply(workspace);
+            inner.observe(workspace);
         }
     }
 
@@ -125,6 +138,11 @@ impl Index {
 }
 
 impl Inner {
+    fn observe(&mut self, workspace: Workspace) {
+        self.seen = self.seen.max(workspace.version());
+        self.apply(workspace);
+    }
+
     fn apply(&mut self, workspace: Workspace) {
         if let Some(known) = self.by_name.get(&workspace.name) {
             if workspace.is_older_than(known) {
@@ -237,6 +255,27 @@ mod tests {
         index.delete("a");
         index.delete("b");
         assert_eq!(name(&index, "u"), None);
+    }
+
+    #[test]
+    fn an_answer_that_comes_after_the_deletion_does_not_bring_the_workspace_back() {
+        let index = Index::default();
+        let at = |version: &str, uid: &str| Workspace {
+            resource_version: version.to_owned(),
+            uid: uid.to_owned(),
+            ..workspace("w", "u")
+        };
+        index.apply_answer(at("10", "first"));
+        assert_eq!(name(&index, "u").as_deref(), Some("w"), "the answer is before the watch");
+        index.apply(at("10", "first"));
+        index.delete("w");
+        index.apply_answer(at("10", "first"));
+        assert_eq!(name(&index, "u"), None);
+        index.apply(at("12", "second"));
+        index.apply_answer(at("10", "first"));
+        assert_eq!(index.current(&user("u")).unwrap().uid, "second");
+        index.apply_answer(at("13", "second"));
+        assert_eq!(index.current(&user("u")).unwrap().resource_version, "13");
     }
 
     #[tokio::test]

@@ -87,11 +87,15 @@ impl Workspace {
 
     /// Whether this is an earlier state of the same resource than the other: API servers number them upwards.
     pub(crate) fn is_older_than(&self, other: &Self) -> bool {
-        let number = |workspace: &Self| workspace.resource_version.parse::<u64>();
-        match (number(self), number(other)) {
-            (Ok(own), Ok(others)) => self.uid == other.uid && own < others,
+        match (self.version(), other.version()) {
+            (Some(own), Some(others)) => self.uid == other.uid && own < others,
             _ => false,
         }
+    }
+
+    /// Resource versions of one kind of object can be compared as numbers (KEP-5504).
+    pub(crate) fn version(&self) -> Option<u64> {
+        self.resource_version.parse().ok()
     }
 }
 

@@ -82,7 +82,11 @@ def all_quiet(kubectl: Kubectl) -> bool:
 
 
 def quiet(workspace: Object) -> bool:
-    deadline = workspace.get("status", {}).get("idleDeadlineTime")
+    status = workspace.get("status", {})
+    # One that is about to stop has no deadline any more.
+    if any(condition["reason"] in {"Starting", "Draining"} for condition in status.get("conditions", [])):
+        return False
+    deadline = status.get("idleDeadlineTime")
     return deadline is None or parse_time(deadline) - datetime.now(UTC) > timedelta(seconds=100)
 
 

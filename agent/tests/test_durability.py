@@ -31,8 +31,7 @@ def write_until_killed(agent: Agent, writer: int, numbers: Iterator[int], acknow
 
 
 async def test_kills_in_the_middle_of_writes_lose_nothing(new_agent: Agent) -> None:
-    """Hundreds of acknowledged writes by many writers at once, kills at random moments, also while it packs."""
-    new_agent._environment["AGENT_PACK_AFTER"] = "2"
+    """Hundreds of acknowledged writes by many writers at once, and kills at random moments."""
     acknowledged: dict[str, str] = {}
     answered: list[str] = []
     numbers = itertools.count(1)
@@ -57,7 +56,6 @@ async def test_kills_in_the_middle_of_writes_lose_nothing(new_agent: Agent) -> N
     assert new_agent.git("status", "--porcelain") == ""
     assert not list(new_agent.repository.rglob(".dexorder-tmp-*"))
     assert len(answered) >= 200
-    assert "objects packed" in (new_agent.folder / "log").read_text()
 
 
 def check(agent: Agent, acknowledged: dict[str, str], answered: list[str]) -> None:

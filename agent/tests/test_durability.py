@@ -31,7 +31,8 @@ def write_until_killed(agent: Agent, writer: int, numbers: Iterator[int], acknow
 
 
 async def test_kills_in_the_middle_of_writes_lose_nothing(new_agent: Agent) -> None:
-    """Hundreds of acknowledged writes by many writers at once, and kills at random moments."""
+    """Hundreds of acknowledged writes by many writers at once, kills at random moments, also while it packs."""
+    new_agent._environment["AGENT_PACK_AFTER"] = "2"
     acknowledged: dict[str, str] = {}
     answered: list[str] = []
     numbers = itertools.count(1)

@@ -37,7 +37,7 @@ class Settings:
     workspace: str = "workspace"
     read_only: bool = False
     shutdown_seconds: float = 8.0
-    pack_after: int = 0
+    pack_after: int = 1000
     """So many commits are packed together."""
     limits: Limits = field(default_factory=Limits)
 
@@ -72,7 +72,7 @@ class Settings:
             workspace=environment.get("DEXORDER_WORKSPACE", "workspace"),
             read_only=access == "ReadOnly",
             shutdown_seconds=_number(environment, "AGENT_SHUTDOWN_SECONDS", 8.0, 0.1, 50.0),
-            pack_after=int(_number(environment, "AGENT_PACK_AFTER", 0, 0, 1_000_000)),
+            pack_after=int(_number(environment, "AGENT_PACK_AFTER", 1000, 1, 1_000_000)),
             limits=Limits(
                 seconds=_number(environment, "AGENT_RUN_SECONDS", defaults.seconds, 0.1, 600.0),
                 memory_mib=int(_number(environment, "AGENT_RUN_MEMORY_MIB", defaults.memory_mib, 16, 65536)),

@@ -23,8 +23,8 @@ from dexorder_agent.repo.git import Git, GitError
 
 logger = logging.getLogger(__name__)
 
-NEVER = 0
-"""In place of a number of commits: nothing is packed."""
+COMMITS = 1000
+"""After so many commits it is worth to pack."""
 OBJECTS_OF_A_COMMIT = 3
 """At least: the commit, a folder and a file."""
 MOST_BEHIND = 4
@@ -55,7 +55,7 @@ class Pack:
 class Packer:
     """Packs one repository. Commits go on meanwhile."""
 
-    def __init__(self, git: Git, commits: int = NEVER) -> None:
+    def __init__(self, git: Git, commits: int = COMMITS) -> None:
         self._git = git
         self._folder = git.folder / ".git" / "objects"
         self._after = commits
@@ -67,8 +67,6 @@ class Packer:
 
     def committed(self) -> None:
         """Take note of a commit."""
-        if self._after == NEVER:
-            return
         self._commits += 1
         self._quiet_at = asyncio.get_running_loop().time() + QUIET_SECONDS
         if self._commits >= MOST_BEHIND * self._after:
@@ -78,7 +76,7 @@ class Packer:
 
     def follow(self) -> None:
         """Pack, if there is enough to pack, as soon as it is quiet."""
-        if self._after != NEVER and (self._task is None or self._task.done()):
+        if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._follow())
 
     async def close(self) -> None:

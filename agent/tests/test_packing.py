@@ -194,7 +194,7 @@ async def test_saves_go_on_while_it_packs(tmp_path: Path) -> None:
     repository = Repository(tmp_path / "repository", "trader1")
     await repository.open()
     commits: list[str] = []
-    over = asyncio.Event()
+    more, over = asyncio.Event(), asyncio.Event()
 
     async def write(writer: int) -> None:
         number = 0
@@ -203,13 +203,15 @@ async def test_saves_go_on_while_it_packs(tmp_path: Path) -> None:
             # The same content again and again: its object may just be moved into a pack.
             change = await repository.change("Write", {f"notes/{writer}.md": f"{number % 3}\n".encode()})
             commits.append(change.commit)
+            more.set()
 
     writing = [asyncio.create_task(write(writer)) for writer in range(4)]
     for _ in range(4):
         enough = len(commits) + 40
         await repository.packer.pack()
         while len(commits) < enough:
-            await asyncio.sleep(0.005)
+            more.clear()
+            await more.wait()
     over.set()
     await asyncio.gather(*writing)
     await repository.git.run("fsck", "--strict")

@@ -16,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from dexorder_agent.background import Background
 from dexorder_agent.calls import here
 from dexorder_agent.errors import WorkspaceError
 from dexorder_agent.log import event
@@ -49,7 +50,7 @@ class Environment:
         self._channel = channel
         self._repository = repository
         self._lock = asyncio.Lock()
-        self._following: asyncio.Task[None] | None = None
+        self._background = Background()
         self.busy: str | None = None
         self.problem: str | None = None
         repository.listeners.append(self._heard)
@@ -126,14 +127,11 @@ class Environment:
 
     def follow(self) -> None:
         """Make the environment what the list in the repository asks for, in the background."""
-        if self._following is None or self._following.done():
-            self._following = asyncio.create_task(self._follow())
+        self._background.start(self._follow)
 
     async def close(self) -> None:
         """Stop what goes on in the background."""
-        if self._following is not None:
-            self._following.cancel()
-            await asyncio.gather(self._following, return_exceptions=True)
+        await self._background.close()
 
     def _heard(self, paths: frozenset[str]) -> None:
         if listing.FILE in paths:

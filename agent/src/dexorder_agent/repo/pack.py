@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from dexorder_agent.background import Background
 from dexorder_agent.log import event
 from dexorder_agent.repo import files
 from dexorder_agent.repo.git import Git, GitError
@@ -63,7 +64,7 @@ class Packer:
         self._quiet_at = 0.0
         self._pressing = asyncio.Event()
         """Set when there is so much to pack that it can't wait."""
-        self._task: asyncio.Task[None] | None = None
+        self._background = Background()
 
     def committed(self) -> None:
         """Take note of a commit."""
@@ -76,14 +77,11 @@ class Packer:
 
     def follow(self) -> None:
         """Pack, if there is enough to pack, as soon as it is quiet."""
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._follow())
+        self._background.start(self._follow)
 
     async def close(self) -> None:
         """Stop what goes on in the background."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._background.close()
 
     async def _follow(self) -> None:
         loop = asyncio.get_running_loop()

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dexorder_agent.background import Background
 from dexorder_agent.errors import WorkspaceError
 from dexorder_agent.log import event
 from dexorder_agent.repo.git import Git, GitError
@@ -55,7 +56,7 @@ class Remote:
         self._author = author
         self._lock = asyncio.Lock()
         self._asked = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._background = Background()
         self.pushed: str | None = None
         self.problem: str | None = None
 
@@ -76,14 +77,11 @@ class Remote:
         if self._only_copied:
             return
         self._asked.set()
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._follow(repository))
+        self._background.start(lambda: self._follow(repository))
 
     async def close(self) -> None:
         """Stop what goes on in the background."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._background.close()
 
     async def _follow(self, repository: Repository) -> None:
         failures = 0

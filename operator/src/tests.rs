@@ -1,5 +1,6 @@
 //! The operator's looks against an API server and sidecars that are played in memory.
 
+mod api_server;
 mod cluster;
 mod fate;
 mod histories;

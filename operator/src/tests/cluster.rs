@@ -19,6 +19,7 @@ use kube::client::Body;
 use serde_json::{Value, json};
 
 use super::{
+    api_server::{self, Objects},
     fate::Fate,
     objects::{found, patch, read},
     sidecar::Sidecar,
@@ -66,25 +67,7 @@ impl Cluster {
         self,
         request: Request<Body>,
     ) -> Result<Response<Full<bytes::Bytes>>, kube::Error> {
-        let (parts, body) = request.into_parts();
-        let body = body.collect().await?.to_bytes();
-        let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
-        let reads = parts.method == Method::GET;
-        let path = parts.uri.path().to_owned();
-        let fate = if reads { None } else { self.world().fates.pop_front().flatten() };
-        let answer = match fate.and_then(Fate::refusal) {
-            Some(status) => Err(status),
-            None => self.world().handle(&parts.method, &path, &body, self.clock.now()),
-        };
-        if !fate.is_none_or(Fate::is_heard) {
-            return std::future::pending().await;
-        }
-        let (status, body) = match answer {
-            Ok(body) => (StatusCode::OK, body),
-            Err(status) => (status, failure(status)),
-        };
-        let body = Full::new(serde_json::to_vec(&body).unwrap().into());
-        Ok(Response::builder().status(status).body(body).unwrap())
+        api_server::serve(&self.world, self.clock.now(), request).await
     }
 
     /// The sidecar.
@@ -115,9 +98,40 @@ impl Cluster {
     }
 }
 
-fn failure(status: StatusCode) -> Value {
-    json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": status.as_u16(),
-        "reason": status.canonical_reason().unwrap_or_default().replace(' ', ""), "message": "as the test says"})
+impl Objects for World {
+    fn fates(&mut self) -> &mut VecDeque<Option<Fate>> {
+        &mut self.fates
+    }
+
+    fn handle(
+        &mut self,
+        method: &Method,
+        path: &str,
+        body: &Value,
+        now: Timestamp,
+    ) -> Result<Value, StatusCode> {
+        let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+        let place = parts.iter().position(|part| *part == "namespaces").ok_or(StatusCode::NOT_FOUND)?;
+        let kind = parts[place + 2];
+        let answer = match (method.as_str(), kind) {
+            ("GET", "pods") => return found(self.pod.as_ref()),
+            ("GET", "persistentvolumeclaims") => return found(self.claim.as_ref()),
+            ("GET", _) => return Ok(json!({"metadata": {}, "items": []})),
+            ("POST", "pods") => self.create_pod(body, now),
+            ("POST", "persistentvolumeclaims") => self.create_claim(body),
+            ("PATCH", "persistentvolumeclaims") => patch(self.claim.as_mut(), body),
+            ("PATCH", "pods") => patch(self.pod.as_mut(), body),
+            ("PATCH", "userworkspaces") => self.write_status(body),
+            ("DELETE", "pods") => self.delete_pod(body, now),
+            (_, "events") => Ok(body.clone()),
+            _ => {
+                self.violate(format!("{method} {path}"));
+                Err(StatusCode::METHOD_NOT_ALLOWED)
+            }
+        }?;
+        self.writes.push(format!("{method} {kind}"));
+        Ok(answer)
+    }
 }
 
 impl World {
@@ -189,36 +203,6 @@ impl World {
 
     fn violate(&mut self, what: impl Into<String>) {
         self.violations.push(what.into());
-    }
-
-    fn handle(
-        &mut self,
-        method: &Method,
-        path: &str,
-        body: &Value,
-        now: Timestamp,
-    ) -> Result<Value, StatusCode> {
-        let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
-        let place = parts.iter().position(|part| *part == "namespaces").ok_or(StatusCode::NOT_FOUND)?;
-        let kind = parts[place + 2];
-        let answer = match (method.as_str(), kind) {
-            ("GET", "pods") => return found(self.pod.as_ref()),
-            ("GET", "persistentvolumeclaims") => return found(self.claim.as_ref()),
-            ("GET", _) => return Ok(json!({"metadata": {}, "items": []})),
-            ("POST", "pods") => self.create_pod(body, now),
-            ("POST", "persistentvolumeclaims") => self.create_claim(body),
-            ("PATCH", "persistentvolumeclaims") => patch(self.claim.as_mut(), body),
-            ("PATCH", "pods") => patch(self.pod.as_mut(), body),
-            ("PATCH", "userworkspaces") => self.write_status(body),
-            ("DELETE", "pods") => self.delete_pod(body, now),
-            (_, "events") => Ok(body.clone()),
-            _ => {
-                self.violate(format!("{method} {path}"));
-                Err(StatusCode::METHOD_NOT_ALLOWED)
-            }
-        }?;
-        self.writes.push(format!("{method} {kind}"));
-        Ok(answer)
     }
 
     fn create_claim(&mut self, body: &Value) -> Result<Value, StatusCode> {

@@ -1,6 +1,7 @@
 //! What becomes of a write when a test says so.
 
 use http::StatusCode;
+use proptest::prelude::*;
 
 /// What becomes of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +19,17 @@ pub(super) enum Fate {
 }
 
 impl Fate {
+    /// Any of them.
+    pub(super) fn any() -> impl Strategy<Value = Self> {
+        prop_oneof![
+            Just(Self::Refused),
+            Just(Self::Conflict),
+            Just(Self::Fails),
+            Just(Self::Lost),
+            Just(Self::Unanswered)
+        ]
+    }
+
     /// What the server answers in place of carrying the write out; none: it is carried out.
     pub(super) const fn refusal(self) -> Option<StatusCode> {
         match self {

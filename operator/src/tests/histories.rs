@@ -41,13 +41,6 @@ enum Event {
 
 fn event() -> impl Strategy<Value = Event> {
     let idle = u64::try_from(IDLE_SECONDS).unwrap();
-    let fate = prop_oneof![
-        Just(Fate::Refused),
-        Just(Fate::Conflict),
-        Just(Fate::Fails),
-        Just(Fate::Lost),
-        Just(Fate::Unanswered)
-    ];
     let wait = prop_oneof![Just(1), Just(5), Just(60), Just(idle), Just(3 * idle)];
     let mode =
         prop_oneof![Just(OperatingMode::Auto), Just(OperatingMode::Running), Just(OperatingMode::Suspended)];
@@ -60,7 +53,7 @@ fn event() -> impl Strategy<Value = Event> {
         2 => Just(Event::Touch),
         1 => any::<bool>().prop_map(Event::Silence),
         2 => any::<bool>().prop_map(Event::Lag),
-        4 => (0..3_usize, fate).prop_map(|(after, fate)| Event::Write(after, fate)),
+        4 => (0..3_usize, Fate::any()).prop_map(|(after, fate)| Event::Write(after, fate)),
         4 => wait.prop_map(Event::Wait),
         1 => mode.prop_map(Event::Mode),
         1 => Just(Event::Forget),

@@ -35,13 +35,6 @@ enum Event {
 }
 
 fn event() -> impl Strategy<Value = Event> {
-    let fate = prop_oneof![
-        Just(Fate::Refused),
-        Just(Fate::Conflict),
-        Just(Fate::Fails),
-        Just(Fate::Lost),
-        Just(Fate::Unanswered)
-    ];
     let user = 0..USERS;
     prop_oneof![
         4 => user.clone().prop_map(Event::Comes),
@@ -50,7 +43,7 @@ fn event() -> impl Strategy<Value = Event> {
         4 => any::<bool>().prop_map(Event::Tend),
         6 => (0..3_usize).prop_map(Event::See),
         4 => Just(Event::Kubelet),
-        4 => (0..5_usize, fate).prop_map(|(after, fate)| Event::Write(after, fate)),
+        4 => (0..5_usize, Fate::any()).prop_map(|(after, fate)| Event::Write(after, fate)),
         1 => any::<bool>().prop_map(Event::Silence),
         1 => (0..6_usize).prop_map(Event::PodGoes),
         2 => prop_oneof![Just(1), Just(5), Just(30), Just(70)].prop_map(Event::Wait),

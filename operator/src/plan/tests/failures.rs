@@ -110,13 +110,7 @@ const DAMAGES: [(&str, Damage); 17] = [
     }),
     (ready::SIDECAR_SILENT, |scene| {
         scene.pod("p1", Some("10.0.0.1"), false);
-        let kubelet = PodCondition {
-            type_: "Ready".to_owned(),
-            status: "False".to_owned(),
-            reason: Some("ContainersNotReady".to_owned()),
-            ..PodCondition::default()
-        };
-        scene.pod_status().conditions = Some(vec![kubelet]);
+        scene.probe_fails();
         scene.memory.pod_uid = Some("p1".to_owned());
         scene.memory.silence = Some(Seen { at: scene.now, what: "no answer".to_owned() });
     }),
@@ -192,13 +186,7 @@ fn a_sidecar_that_hangs_is_asked_whatever_it_said_before() {
     let mut scene = Scene::running();
     scene.wait(100).report(0, START);
     scene.wait(3).pod("p1", Some("10.0.0.1"), false);
-    let kubelet = PodCondition {
-        type_: "Ready".to_owned(),
-        status: "False".to_owned(),
-        reason: Some("ContainersNotReady".to_owned()),
-        ..PodCondition::default()
-    };
-    scene.pod_status().conditions = Some(vec![kubelet]);
+    scene.probe_fails();
     let plan = scene.step();
     assert!(!names(&plan).contains(&"Ask"), "it has just answered");
     assert_eq!(scene.condition("Ready"), "False/Starting");

@@ -171,6 +171,16 @@ impl Scene {
         self
     }
 
+    /// The kubelet no longer finds the pod ready.
+    pub(super) fn probe_fails(&mut self) {
+        self.pod_status().conditions = Some(vec![PodCondition {
+            type_: "Ready".to_owned(),
+            status: "False".to_owned(),
+            reason: Some("ContainersNotReady".to_owned()),
+            ..PodCondition::default()
+        }]);
+    }
+
     /// What was read of the pod's events.
     pub(super) fn events_tell(&mut self, what: Option<Problem>) {
         self.memory.pod_uid = self.pod.as_ref().and_then(|pod| pod.metadata.uid.clone());

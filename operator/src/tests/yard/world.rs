@@ -15,7 +15,11 @@ use kube::{ResourceExt, client::Body};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::super::{fate::Fate, objects::merge};
+use super::super::{
+    api_server::{self, Objects},
+    fate::Fate,
+    objects::merge,
+};
 use crate::{clock::Clock, plan::tests::fixtures::quiet_report, sidecar::Answer};
 
 /// All that is, as the API server has it.
@@ -100,6 +104,17 @@ impl World {
         }
     }
 
+    fn pod_at(&self, ip: &str) -> Option<Pod> {
+        let at = |pod: &Pod| pod.status.as_ref().and_then(|status| status.pod_ip.as_deref()) == Some(ip);
+        self.all::<Pod>("pods").into_iter().find(at)
+    }
+}
+
+impl Objects for World {
+    fn fates(&mut self) -> &mut VecDeque<Option<Fate>> {
+        &mut self.fates
+    }
+
     fn handle(
         &mut self,
         method: &Method,
@@ -155,11 +170,6 @@ impl World {
         self.writes.push(format!("{method} {kind}"));
         Ok(answer)
     }
-
-    fn pod_at(&self, ip: &str) -> Option<Pod> {
-        let at = |pod: &Pod| pod.status.as_ref().and_then(|status| status.pod_ip.as_deref()) == Some(ip);
-        self.all::<Pod>("pods").into_iter().find(at)
-    }
 }
 
 fn guard(value: &Value, wanted: &Value) -> Result<(), StatusCode> {
@@ -168,43 +178,11 @@ fn guard(value: &Value, wanted: &Value) -> Result<(), StatusCode> {
 }
 
 impl Server {
-    /// What becomes of the request, and whether anybody hears of it.
-    fn carry_out(&self, parts: &http::request::Parts, body: &Value) -> (Result<Value, StatusCode>, bool) {
-        let mut world = lock(&self.world);
-        let fate = if parts.method == Method::GET { None } else { world.fates.pop_front().flatten() };
-        let answer = match fate.and_then(Fate::refusal) {
-            Some(status) => Err(status),
-            None => world.handle(&parts.method, parts.uri.path(), body, self.clock.now()),
-        };
-        (answer, fate.is_none_or(Fate::is_heard))
-    }
-
     pub(super) async fn serve(
         self,
         request: Request<Body>,
     ) -> Result<Response<Full<bytes::Bytes>>, kube::Error> {
-        let (parts, body) = request.into_parts();
-        let body = body.collect().await?.to_bytes();
-        let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
-        let (answer, heard) = self.carry_out(&parts, &body);
-        if !heard {
-            return std::future::pending().await;
-        }
-        let (status, body) = match answer {
-            Ok(body) => (StatusCode::OK, body),
-            Err(status) => {
-                // The API server has its reasons in one word.
-                let text = status.canonical_reason().unwrap_or_default().replace(' ', "");
-                (
-                    status,
-                    json!({"kind": "Status", "status": "Failure", "code": status.as_u16(), "reason": text, "message": text}),
-                )
-            }
-        };
-        Ok(Response::builder()
-            .status(status)
-            .body(Full::new(serde_json::to_vec(&body).unwrap().into()))
-            .unwrap())
+        api_server::serve(&self.world, self.clock.now(), request).await
     }
 
     pub(super) async fn answer(

@@ -1,6 +1,6 @@
 //! The JSON-RPC form of a refusal, so that an MCP client can always read why.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
 /// JSON-RPC: the request is no valid JSON.
@@ -98,6 +98,11 @@ pub fn request_id(body: &[u8]) -> Option<Value> {
     }
     let head: Head = serde_json::from_slice(body).ok()?;
     head.id.filter(|id| id.is_string() || id.is_number())
+}
+
+/// Tells a member that is `null` from one that is missing: for serde's `deserialize_with`, beside `default`.
+pub fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! What the programs say to one another: signed identity, the sidecar's control API, header names, ports, and the
-//! JSON-RPC form of an error. Neither operator, gateway nor sidecar depends on another; they depend on this.
+//! What the programs say to one another: signed identity, the sidecar's control API, names of MCP, header names, ports,
+//! and the JSON-RPC form of an error. Neither operator, gateway nor sidecar depends on another; they depend on this.
 
 pub mod control;
 pub mod direct;
@@ -8,6 +8,7 @@ mod hex;
 pub mod identity;
 pub mod jsonrpc;
 mod keys;
+pub mod mcp;
 #[cfg(test)]
 mod mutation;
 

@@ -11,7 +11,7 @@ use crate::activity::Kind;
 
 /// The revision that the agent is spoken to in, and the first whose requests mirror their method in a header. The agent
 /// refuses a request whose body says something else.
-pub(crate) const NEWEST_REVISION: &str = "2026-07-28";
+pub(crate) const NEWEST_REVISION: &str = dexorder_protocol::mcp::REVISION;
 pub(crate) const PROTOCOL_VERSION: &str = "mcp-protocol-version";
 /// The session of a client of an older revision.
 pub(crate) const SESSION_ID: &str = "mcp-session-id";

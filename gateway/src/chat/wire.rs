@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use dexorder_protocol::mcp::{CAPABILITIES_KEY, CLIENT_INFO_KEY, REVISION, VERSION_KEY};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -11,7 +12,6 @@ use serde_json::{Value, json};
 
 use crate::refusal::Refusal;
 
-const REVISION: &str = "2026-07-28";
 /// Most bytes of an answer.
 const MOST: usize = 16 * 1024 * 1024;
 
@@ -49,9 +49,9 @@ pub(crate) fn message(
     mut params: Value,
 ) -> Result<(u64, HeaderMap, Bytes), McpError> {
     params["_meta"] = json!({
-        "io.modelcontextprotocol/protocolVersion": REVISION,
-        "io.modelcontextprotocol/clientInfo": client_info(),
-        "io.modelcontextprotocol/clientCapabilities": {},
+        VERSION_KEY: REVISION,
+        CLIENT_INFO_KEY: client_info(),
+        CAPABILITIES_KEY: {},
     });
     let id = next_id();
     let body = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use dexorder_protocol::jsonrpc;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -28,17 +29,12 @@ pub(super) struct Message {
 struct Head<'a> {
     #[serde(borrow)]
     jsonrpc: Option<Cow<'a, str>>,
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "jsonrpc::present")]
     id: Option<Value>,
     #[serde(borrow)]
     method: Option<Cow<'a, str>>,
     result: Option<IgnoredAny>,
     error: Option<IgnoredAny>,
-}
-
-/// Tells `null` from nothing.
-fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
-    Value::deserialize(deserializer).map(Some)
 }
 
 /// Checks that the body is one JSON-RPC message.

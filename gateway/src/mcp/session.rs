@@ -6,6 +6,7 @@
 //! A visitor's identifier has the visitor's credential before it, with a point between: clients of those revisions send
 //! back the identifier and nothing else, and so come back to the same visitor.
 
+use dexorder_protocol::mcp::REVISION;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::clock;
@@ -17,7 +18,7 @@ use crate::visitors::Visitor;
 pub(super) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 const PROTOCOL_VERSION: &str = "mcp-protocol-version";
 /// From this revision on there are no sessions, and an identifier is ignored.
-const FIRST_WITHOUT_SESSIONS: &[u8] = b"2026-07-28";
+const FIRST_WITHOUT_SESSIONS: &[u8] = REVISION.as_bytes();
 /// The longest identifier of the workspace's own.
 const MOST_OF_WORKSPACE: usize = 1024;
 const FORM: u8 = 1;

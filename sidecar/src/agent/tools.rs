@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use axum::body::Body;
 use dexorder_protocol::MCP_PATH;
 use dexorder_protocol::headers::{USER, is_event_stream};
+use dexorder_protocol::mcp::{CAPABILITIES_KEY, CLIENT_INFO_KEY, VERSION_KEY};
 use http::header::HOST;
 use http::{HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
@@ -157,9 +158,9 @@ fn last_event(stream: &[u8]) -> Option<Vec<u8>> {
 
 fn request(id: u64, user: &HeaderValue, cursor: Option<&str>) -> Request<Body> {
     let mut params = json!({"_meta": {
-        "io.modelcontextprotocol/protocolVersion": NEWEST_REVISION,
-        "io.modelcontextprotocol/clientInfo": {"name": "dexorder-sidecar", "version": env!("CARGO_PKG_VERSION")},
-        "io.modelcontextprotocol/clientCapabilities": {},
+        VERSION_KEY: NEWEST_REVISION,
+        CLIENT_INFO_KEY: {"name": "dexorder-sidecar", "version": env!("CARGO_PKG_VERSION")},
+        CAPABILITIES_KEY: {},
     }});
     if let Some(cursor) = cursor {
         params["cursor"] = json!(cursor);

@@ -4,12 +4,14 @@
 use axum::body::Body;
 use dexorder_protocol::MCP_PATH;
 use dexorder_protocol::headers::strip_named;
+use dexorder_protocol::mcp::{CAPABILITIES_KEY, CLIENT_INFO_KEY, VERSION_KEY};
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, Method, Request, Uri};
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::downgrade::META;
 use super::level::Level;
 use super::members::{Members, raw};
 use super::parameters::{self, Parameter};
@@ -17,11 +19,7 @@ use super::session::Session;
 use crate::headers::{MCP_PREFIX, NEWEST_REVISION, mirror};
 use crate::refusal::Refusal;
 
-pub(super) const VERSION_KEY: &str = "io.modelcontextprotocol/protocolVersion";
-const CLIENT_INFO_KEY: &str = "io.modelcontextprotocol/clientInfo";
-const CAPABILITIES_KEY: &str = "io.modelcontextprotocol/clientCapabilities";
 const LEVEL_KEY: &str = "io.modelcontextprotocol/logLevel";
-const META: &str = "_meta";
 /// Members of params that mean nothing in the older revisions and something in the newest, and `task` of 2025-11-25, which
 /// a server that has no tasks ignores.
 const NOT_FROM_CLIENT: [&str; 3] = ["inputResponses", "requestState", "task"];
@@ -102,7 +100,7 @@ impl Outgoing<'_> {
         }
         meta.set(CAPABILITIES_KEY, raw(&session.capabilities));
         if let Some(level) = self.level {
-            meta.set(LEVEL_KEY, raw(&level.as_str()));
+            meta.set(LEVEL_KEY, raw(&level));
         }
         Ok(raw(&meta))
     }

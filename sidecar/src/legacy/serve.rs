@@ -215,7 +215,7 @@ async fn request(
             let error = error(METHOD_NOT_FOUND, "this revision has no such method here");
             json_response(downgrade::response(&id, Err(&error)))
         }
-        _ => call(app, admitted, id, method.to_owned(), pass, record).await,
+        _ => call(app, admitted, Asked { id, method, params }, pass, record).await,
     }
 }
 
@@ -224,24 +224,24 @@ async fn request(
 async fn call(
     app: &Arc<App>,
     mut admitted: Admitted<'_>,
-    id: Value,
-    method: String,
+    asked: Asked<'_>,
     pass: Pass,
     record: Record,
 ) -> Response {
+    let Asked { id, method, params } = asked;
     let asked = Request {
         session: admitted.session.clone(),
         user: admitted.caller.user.clone(),
         headers: admitted.headers.clone(),
         id,
-        method,
+        method: method.to_owned(),
         body: admitted.body.clone(),
         pass,
         record,
         _places: [admitted.caller.place.take(), admitted.place.take()],
     };
     let mut call = Call::new(Arc::clone(app), asked);
-    let first = match call.begin().await {
+    let first = match call.begin(params).await {
         Ok(true) => return stream(Events::new(None, call)),
         Ok(false) => call.step().await,
         Err(stop) => Err(stop),

@@ -143,9 +143,9 @@ impl Call {
         }
     }
 
-    /// Sends the request. Whether the agent answers with a stream.
-    pub(super) async fn begin(&mut self) -> Result<bool, Stop> {
-        self.send(Turn::First).await?;
+    /// Sends the request, whose params were read already. Whether the agent answers with a stream.
+    pub(super) async fn begin(&mut self, params: Members<'_>) -> Result<bool, Stop> {
+        self.send(Turn::First, params).await?;
         Ok(matches!(&self.stage, Stage::Hearing(exchange) if exchange.is_stream()))
     }
 
@@ -201,18 +201,17 @@ impl Call {
         &self.asked.id
     }
 
-    /// Sends the request to the agent, with what the client has said so far.
-    async fn send(&mut self, turn: Turn) -> Result<(), Stop> {
-        match self.try_to_send(turn).await {
+    /// Sends the request to the agent once more, with what the client has said so far.
+    async fn send_again(&mut self) -> Result<(), Stop> {
+        let body = self.asked.body.clone();
+        match self.send(Turn::Later, params(&body)?).await {
             // What was carried out before is not undone by sending all of it again.
-            Err(Stop::NotBegun(_)) if turn == Turn::Later => Err(Stop::Refused(Refusal::AgentUnavailable)),
+            Err(Stop::NotBegun(_)) => Err(Stop::Refused(Refusal::AgentUnavailable)),
             sent => sent,
         }
     }
 
-    async fn try_to_send(&mut self, turn: Turn) -> Result<(), Stop> {
-        let body = self.asked.body.clone();
-        let params = params(&body)?;
+    async fn send(&mut self, turn: Turn, params: Members<'_>) -> Result<(), Stop> {
         let parameters = self.parameters(&params, turn).await?;
         let outgoing = Outgoing {
             id: self.app.legacy.next_id(),
@@ -312,7 +311,7 @@ impl Call {
         {
             // The tool has changed since its list was read. The agent has not begun: it refused the headers.
             self.app.legacy.tools.forget(&name);
-            return self.send(Turn::Later).await;
+            return self.send_again().await;
         }
         let uri = if self.asked.method == "resources/read" { params.text("uri") } else { None };
         let error = downgrade::error(error, uri.as_deref());

@@ -13,7 +13,6 @@ use crate::legacy::input::InputRequired;
 use crate::legacy::members::{Members, raw};
 use crate::legacy::outgoing::Inputs;
 use crate::legacy::questions::{Answered, Asked};
-use crate::proxy::Turn;
 
 /// So often may the agent ask in one request, as in the official clients.
 const MOST_ROUNDS: u32 = 10;
@@ -58,7 +57,7 @@ impl Call {
             self.rounds.pause = (pause * 2).min(LONGEST_PAUSE);
             unless_stopped(&self.stop, &self.asked.pass.cut(), sleep(pause)).await?;
             self.inputs = Inputs { responses: None, state };
-            return self.send(Turn::Later).await;
+            return self.send_again().await;
         }
         self.rounds.pause = FIRST_PAUSE;
         // A client without a session has no capabilities, so nothing is asked of it.
@@ -105,7 +104,7 @@ impl Call {
             responses.push(key, without_meta(result));
         }
         self.inputs = Inputs { responses: Some(raw(&responses)), state: asking.state.take() };
-        self.send(Turn::Later).await
+        self.send_again().await
     }
 
     /// Fails, and tells the client which questions are void.
